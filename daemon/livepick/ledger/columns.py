@@ -9,6 +9,7 @@ from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures, Quality
 
 __all__ = [
+    "CTF_COLUMNS",
     "CTF_FIGURES",
     "FRESH",
     "JUDGES_CONTENT",
@@ -31,6 +32,12 @@ QUALITY_FIGURES = tuple(field.name for field in dataclasses.fields(Quality))
 CTF_FIGURES = tuple(field.name for field in dataclasses.fields(CtfFigures))
 """Numeric columns whose values may be unknown."""
 
+CTF_COLUMNS = (
+    *CTF_FIGURES,
+    *("ctf_source", "ctf_outcome", "ctf_score", "ctf_reason", "ctf_settings"),
+)
+"""Columns about the CTF of a content."""
+
 PASSING = ("vanished", "io", "incomplete", "changed", "pixel_size", "internal")
 """Failure reasons outside the file: in folders, settings or livepick itself. The same content is
 tried again when it lands again, at the latest after the next start."""
@@ -50,7 +57,7 @@ _RESULT = (
     *("picked_content", "picked_at", "model_version", "model_kind", "threshold", "pick_count"),
     *("pixel_size_angstrom", "height_px", "width_px", "provider"),
     *("read_seconds", "preprocess_seconds", "infer_seconds", "peaks_seconds"),
-    *(*QUALITY_FIGURES, *CTF_FIGURES, "quality_verdict", "quality_reason"),
+    *(*QUALITY_FIGURES, *CTF_COLUMNS, "quality_verdict", "quality_reason"),
     *("note_kinds", "notes"),
 )
 """Columns that hold the result of picking."""
@@ -103,7 +110,7 @@ def quality_of(row: Columns) -> Quality | None:
 
 
 def ctf_of(row: Columns) -> CtfFigures | None:
-    """Return the CTF figures measured by another program; None if there are none."""
+    """Return the CTF figures, fitted here or by another program; None if there are none."""
     if row["defocus_u_angstrom"] is None:
         return None
     return CtfFigures(*(row[name] for name in CTF_FIGURES))

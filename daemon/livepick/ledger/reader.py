@@ -225,10 +225,10 @@ class LedgerReader:
         )
 
     def without_ctf(self, limit: int) -> list[MicrographRow]:
-        """Return the latest micrographs that have picks but no CTF figures."""
+        """Return the latest micrographs with picks for which no program has written a CTF."""
         rows = self._rows(
             "select * from micrograph not indexed where picked_content is content"
-            " and defocus_u_angstrom is null order by id desc limit ?",
+            " and ctf_source is not 'program' order by id desc limit ?",
             limit,
         )
         return [MicrographRow.of(row) for row in rows]

@@ -7,7 +7,7 @@ from livepick.config.alert_thresholds import GAPS
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.image_names import without_compression
 from livepick.ledger.columns import (
-    CTF_FIGURES,
+    CTF_COLUMNS,
     FRESH,
     NEW_PRIORITY,
     PASSING,
@@ -191,7 +191,7 @@ class Arrivals:
         """
         changed = version_of(row) != version
         if changed:
-            columns = ", ".join(f"{name} = null" for name in CTF_FIGURES)
+            columns = ", ".join(f"{name} = null" for name in CTF_COLUMNS)
             self._database.change(
                 f"update micrograph set {columns} where id = ?",  # noqa: S608 - constants
                 row["id"],

@@ -68,6 +68,7 @@ def record_recovered(
     }
     if found.ctf is not None:
         figures |= dict(zip(CTF_FIGURES, dataclasses.astuple(found.ctf), strict=True))
+        figures["ctf_source"] = found.ctf_source
     if rows:
         micrograph_id = rows[0]["id"]
         columns = ", ".join(f"{name} = ?" for name in figures)

@@ -25,6 +25,8 @@ __all__ = [
     "Arrival",
     "Claim",
     "Counts",
+    "CtfOutcome",
+    "CtfSource",
     "Failure",
     "Hourly",
     "MicrographRow",
@@ -35,6 +37,12 @@ __all__ = [
 ]
 
 MicrographState = Literal["queued", "picking", "picked", "failed"]
+
+CtfSource = Literal["fitted", "program"]
+"""Measured by livepick, or by another program."""
+
+CtfOutcome = Literal["trusted", "not_trusted", "failed"]
+"""Outcome of livepick's fit. ``failed``: the file could not be read, or its worker ended."""
 
 
 class Arrival(Enum):
@@ -193,7 +201,15 @@ class MicrographRow:
     notes: str | None = None
     """Oddities of a file that was read all the same, in words. None if there are none."""
     ctf: CtfFigures | None = None
-    """CTF figures. None until a CTF program has written them."""
+    """CTF figures. None until they are fitted, or a CTF program has written them."""
+    ctf_source: CtfSource | None = None
+    """Who has measured the CTF figures. None: there are none."""
+    ctf_outcome: CtfOutcome | None = None
+    """Outcome of livepick's own fit. None: not tried yet."""
+    ctf_score: float | None = None
+    """Correlation of that fit with the spectrum, trusted or not. None: not fitted."""
+    ctf_reason: str | None = None
+    """Why there is no trusted fit, in words; None if there is one, or none was tried."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:
@@ -254,6 +270,8 @@ class RecoveredPicks:
     ctf: CtfFigures | None
     verdict: QualityVerdict
     reason: str
+    ctf_source: CtfSource = "program"
+    """Who has measured the CTF figures, if there are any."""
 
 
 @dataclass(frozen=True, slots=True)

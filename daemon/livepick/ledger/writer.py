@@ -4,7 +4,6 @@ It belongs to the dispatch thread. Each transition is one ``UPDATE`` that names 
 from. If no row was updated, that is a bug and raises RuntimeError.
 """
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from livepick.core.contracts.job import Result
 from livepick.core.formats.header import printable
-from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import judge
 from livepick.errors import LivepickError, VanishedFileError
 from livepick.ledger.columns import (
@@ -20,11 +18,11 @@ from livepick.ledger.columns import (
     FRESH,
     QUALITY_FIGURES,
     ctf_of,
-    quality_of,
 )
 from livepick.ledger.database import Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.record_arrivals import Arrivals
+from livepick.ledger.record_ctf import CtfRecords
 from livepick.ledger.record_failure import record_failure
 from livepick.ledger.record_recovered import record_recovered
 from livepick.ledger.requeue import Requeue
@@ -64,6 +62,7 @@ class LedgerWriter:
         self.reader = LedgerReader(database)
         """Queries on the same connection: they see the open transaction."""
         self.arrivals = Arrivals(database, clock)
+        self.ctf = CtfRecords(database)
         self.requeue = Requeue(database, clock)
         self.session = SessionState(database, clock)
         self._clock = clock
@@ -242,37 +241,6 @@ class LedgerWriter:
             now,
             now + delay_seconds,
         )
-
-    def ctf_found(self, micrograph_id: int, content: int, figures: CtfFigures) -> bool:
-        """Record CTF figures from another program and update the verdict.
-
-        Returns
-        -------
-        bool
-            False if nothing was recorded: the content has changed, has no picks, or has CTF
-            figures already.
-        """
-        with self.database.transaction():
-            rows = self.database.rows(
-                "select * from micrograph where id = ? and content = ?"
-                " and picked_content is content and defocus_u_angstrom is null",
-                micrograph_id,
-                content,
-            )
-            quality = quality_of(rows[0]) if rows else None
-            if quality is None:
-                return False
-            verdict, why = judge(quality, figures)
-            columns = ", ".join(f"{name} = ?" for name in CTF_FIGURES)
-            self.database.change(
-                f"update micrograph set {columns}, quality_verdict = ?,"  # noqa: S608 - constants
-                " quality_reason = ? where id = ?",
-                *dataclasses.astuple(figures),
-                verdict,
-                why,
-                micrograph_id,
-            )
-        return True
 
     def _back(self, claim: Claim, assignments: str, *values: object) -> None:
         with self.database.transaction():

@@ -104,6 +104,6 @@ class BulkRecorder:
             bulk.popleft()
 
     def _record_ctf(self, found: CtfFound) -> None:
-        if self._ledger.ctf_found(found.micrograph_id, found.content, found.figures):
+        if self._ledger.ctf.found(found.micrograph_id, found.content, found.figures):
             self._outputs.figures_changed()
             self._instruments.ctf_found(found.figures)

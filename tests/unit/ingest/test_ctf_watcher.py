@@ -43,7 +43,7 @@ def search(ledger):
     with Database.read_only(ledger.database.path) as database:
         CtfWatcher(LedgerReader(database), None, found=messages.append).search_once()
     for message in messages:
-        assert ledger.ctf_found(message.micrograph_id, message.content, message.figures)
+        assert ledger.ctf.found(message.micrograph_id, message.content, message.figures)
     return len(messages)
 
 
@@ -65,7 +65,7 @@ def test_ctf_file_written_after_picking_is_found_and_judged(ledger, tmp_path):
 def test_ctf_figures_survive_repicking_but_not_new_content(ledger, tmp_path):
     """New content is another exposure."""
     number = pick(ledger, tmp_path, "a.mrc")
-    assert ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 20.0))
+    assert ledger.ctf.found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 20.0))
     ledger.requeue.stale(1, repick="all", threshold=0.5)
     pick(ledger, tmp_path, "a.mrc")
     assert ledger.reader.get(number).ctf.defocus_v_angstrom == 10000
@@ -74,7 +74,7 @@ def test_ctf_figures_survive_repicking_but_not_new_content(ledger, tmp_path):
     pick(ledger, tmp_path, "a.mrc", V2)
     assert ledger.reader.get(number).ctf is None
     assert ledger.reader.get(number).quality_verdict == "good"
-    assert not ledger.ctf_found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 4.0))
+    assert not ledger.ctf.found(number, 1, CtfFigures(11000.0, 10000.0, 0.0, 4.0))
 
 
 def test_damaged_ctf_file_is_logged_once(ledger, tmp_path, caplog):
@@ -127,5 +127,5 @@ def test_an_entry_is_not_taken_by_a_namesake_that_waits(ledger, tmp_path):
     first = pick(ledger, tmp_path, "grid1/001.mrc")
     pick(ledger, tmp_path, "grid2/001.mrc")
     assert find() == [first]
-    assert ledger.ctf_found(first, 1, CtfFigures(12000.0, 11000.0, 45.0, None))
+    assert ledger.ctf.found(first, 1, CtfFigures(12000.0, 11000.0, 45.0, None))
     assert find() == []

@@ -25,10 +25,10 @@ def test_the_table_knows_beforehand_which_columns_and_pixel_sizes_it_has(ledger)
     shared = ledger.reader.summary_of_measured()
     assert (shared.last_id, shared.pixel_sizes_angstrom) == (3, (1.5, 0.5))
     assert not shared.some_have_ctf
-    assert ledger.ctf_found(1, 1, ctf)
+    assert ledger.ctf.found(1, 1, ctf)
     shared = ledger.reader.summary_of_measured()
     assert (shared.some_have_ctf, shared.all_have_ctf) == (True, False)
-    assert [ledger.ctf_found(number, 1, ctf) for number in (2, 3)] == [True, True]
+    assert [ledger.ctf.found(number, 1, ctf) for number in (2, 3)] == [True, True]
     assert ledger.reader.summary_of_measured().all_have_ctf
     assert len(list(ledger.reader.measured(until=2))) == 2
 

@@ -40,7 +40,7 @@ def test_ctf_figures_are_recorded_once(ledger):
     ledger.picked(claim, make_result())
     figures = CtfFigures(12_000.0, 11_000.0, 30.0, 4.0)
 
-    assert [ledger.ctf_found(claim.id, 1, figures) for _ in range(2)] == [True, False]
+    assert [ledger.ctf.found(claim.id, 1, figures) for _ in range(2)] == [True, False]
 
 
 def test_new_arrivals_are_claimed_before_micrographs_to_pick_again(ledger, clock):

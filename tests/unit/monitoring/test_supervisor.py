@@ -249,7 +249,7 @@ def test_verdicts_in_the_metrics_include_the_ctf(make_config, ledger):
         ledger.arrivals.landed(Path("/m"), Path(name), FileVersion(100, 1, 7), 900.0)
     for claim in ledger.claim(2):
         ledger.picked(claim, make_result())
-    ledger.ctf_found(claim.id, 1, CtfFigures(11_000.0, 10_000.0, 0.0, 20.0))
+    ledger.ctf.found(claim.id, 1, CtfFigures(11_000.0, 10_000.0, 0.0, 20.0))
     ledger.arrivals.landed(Path("/m"), Path("c.mrc"), FileVersion(100, 1, 7), 900.0)
     parts = Parts(make_config(), ledger)
     parts.supervisor.beat()

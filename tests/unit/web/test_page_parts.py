@@ -144,7 +144,7 @@ def test_unknown_figures_are_not_shown(page):
     assert not any(name in before for name in unknown)
 
     content = page.reader.get(number).content
-    assert page.ledger.ctf_found(number, content, CtfFigures(12_500.0, 11_000.0, 30.0, 4.25))
+    assert page.ledger.ctf.found(number, content, CtfFigures(12_500.0, 11_000.0, 30.0, 4.25))
     after = words_of(page.full(number))
 
     assert "defocus 1.18 µm CTF fit resolution 4.2 Å astigmatism 1500 Å doubtful" in after

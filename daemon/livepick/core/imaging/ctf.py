@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ctf", "contrast_transfer", "flip_phases"]
+__all__ = ["Ctf", "CtfFit", "contrast_transfer", "flip_phases"]
 
 Image = NDArray[np.float32]
 
@@ -67,6 +67,21 @@ class Ctf:
                 raise ValueError(f"the {what} is {getattr(self, name):g}, beyond ±{most:g}")
         if not 0 <= self.amplitude_contrast <= 1:
             raise ValueError(f"the amplitude contrast is {self.amplitude_contrast:g}, not 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CtfFit:
+    """Outcome of fitting the CTF to the Thon rings of one micrograph."""
+
+    ctf: Ctf | None
+    """The CTF; None if the fit cannot be trusted: there is no figure then."""
+
+    score: float | None
+    """Correlation of the fit with the spectrum, -1 to 1, also if it cannot be trusted. None if
+    there is too little of the micrograph to have a spectrum."""
+
+    reason: str = ""
+    """Why it cannot be trusted, in words."""
 
 
 def contrast_transfer(
