@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from livepick.core.contracts.cluster_view import ClusterView
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.finding import Finding
 from livepick.core.evaluation.drift_test import DriftKind
 from livepick.core.formats.header import printable
@@ -21,7 +22,6 @@ from livepick.errors import (
 )
 from livepick.host.unexpected_errors import UnexpectedError
 from livepick.ledger.session_rows import Rebuilt
-from livepick.picking.worker_seats import DeviceAside
 
 __all__ = [
     "Kind",
@@ -236,8 +236,8 @@ def gpu_set_aside(device: DeviceAside) -> Problem:
         "attention",
         f"{device.name} has been set aside: {_in_a_line(device.reason)}.",
         "The other GPUs continue, and no micrograph is lost. Run nvidia-smi and livepick check;"
-        " livepick tries this GPU again every few minutes. Take it out of engine.devices if it"
-        " stays lost.",
+        " livepick tries this GPU again every few minutes. Take it out of engine.devices, or of"
+        " --devices of livepick worker, if it stays lost.",
     )
 
 
@@ -253,13 +253,12 @@ def no_workers(error: EngineError) -> Problem:
 
 def nodes_unfit(cluster: ClusterView) -> list[Problem]:
     """Return the problems of the workers of a cluster that get no jobs, one for each reason."""
-    names: dict[str, list[str]] = {}
+    names: dict[tuple[str, str], list[str]] = {}
     for node in cluster.nodes:
         if node.state in ("refused", "set_aside", "silent"):
-            names.setdefault(node.reason, []).append(node.name)
+            names.setdefault((node.reason, node.remedy), []).append(node.name)
     problems = []
-    for reason, unfit in names.items():
-        what, _, remedy = printable(reason).partition(". ")
+    for (reason, remedy), unfit in names.items():
         more = f" and {len(unfit) - MOST_NODES} more" if len(unfit) > MOST_NODES else ""
         which = "worker" if len(unfit) == 1 else "workers"
         problems.append(
@@ -267,8 +266,8 @@ def nodes_unfit(cluster: ClusterView) -> list[Problem]:
                 "node_unfit",
                 "attention",
                 f"The {which} {', '.join(unfit[:MOST_NODES])}{more} of the cluster"
-                f" get{'s' if len(unfit) == 1 else ''} no jobs: {what.rstrip('.')}.",
-                f"{remedy} livepick asks again every few minutes.".lstrip(),
+                f" get{'s' if len(unfit) == 1 else ''} no jobs: {printable(reason)}.",
+                f"{printable(remedy)} livepick asks again every few minutes.".lstrip(),
             )
         )
     return problems

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.job import Job, Result
 from livepick.core.formats.header import printable
 from livepick.errors import (
@@ -54,7 +55,6 @@ from livepick.picking.on_picked import OnPicked
 from livepick.picking.output_sync import Outputs
 from livepick.picking.record_bulk import BulkRecorder
 from livepick.picking.settle_jobs import JobSettler, NotFound, nobody_watches
-from livepick.picking.worker_seats import DeviceAside
 
 __all__ = ["Dispatch"]
 

@@ -15,12 +15,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from livepick.config.engine_section import CudaSettings
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.errors import EngineError
 from livepick.picking.gpu_pins import GpuPin
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.limited_executor import LimitedExecutor
 from livepick.picking.worker_pool import WorkerPool
-from livepick.picking.worker_seats import DeviceAside
 
 __all__ = ["THREAD_SETTINGS", "Engine", "local", "threads"]
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.errors import EngineError
 from livepick.picking.job_limits import JobLimits, Limits
-from livepick.picking.worker_seats import DeviceAside
 
 __all__ = ["LimitedExecutor"]
 

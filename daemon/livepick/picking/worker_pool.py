@@ -37,6 +37,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from livepick.config.engine_section import CudaSettings
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.job import CPU, WorkerDiedError
 from livepick.errors import (
     EngineError,
@@ -54,7 +55,7 @@ from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.limited_executor import LimitedExecutor
 from livepick.picking.worker_handle import Target, Task, WorkerHandle
 from livepick.picking.worker_process import Outcome, framed, run_worker
-from livepick.picking.worker_seats import DeviceAside, Seats
+from livepick.picking.worker_seats import Seats
 
 __all__ = ["START_SECONDS", "WorkerPool"]
 

@@ -14,9 +14,10 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.picking.gpu_pins import GpuPin
 
-__all__ = ["DeviceAside", "Seats"]
+__all__ = ["Seats"]
 
 STRIKES = 3
 """Failures in a row after which a GPU is set aside."""
@@ -25,15 +26,6 @@ ASIDE_SECONDS = 300.0
 """Time after which a GPU that was set aside is tried again."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceAside:
-    """A GPU that gets no jobs."""
-
-    name: str
-    reason: str
-    """Its last failure."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import pytest
 
 from factories import make_result
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.evaluation.drift_test import Change, Drift
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures
@@ -23,7 +24,6 @@ from livepick.ingest.watch_health import FileEvents
 from livepick.ledger.session_rows import Rebuilt
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import UNEXPECTED_SECONDS, Supervisor
-from livepick.picking.worker_seats import DeviceAside
 
 ROOM = Space(50, 100, device=1)
 THINNER = Change("fewer_picks", before=66, now=40)
@@ -325,15 +325,15 @@ def test_a_gpu_that_was_set_aside_is_a_problem(parts):
     assert registry.get_sample_value("livepick_gpus_set_aside") == 1
 
 
-def node(name, state="accepted", reason=""):
-    return NodeView(f"tcp://{name}:1", name, name, state, 2, 0, reason)
+def node(name, state="accepted", reason="", remedy=""):
+    return NodeView(f"tcp://{name}:1", name, name, state, 2, 0, reason, remedy)
 
 
 def test_workers_of_a_cluster_that_do_not_fit_are_a_problem_for_each_reason(parts):
     """It names three of them."""
-    away = "it does not see /d. Mount the watched folder there, at the same path."
-    nodes = [node(f"n{number}", "refused", away) for number in range(5)]
-    nodes += [node("n8"), node("n9", "set_aside", "CUDA failure 999. Run livepick check.")]
+    away = ("it does not see /d", "Mount the watched folder there, at the same path.")
+    nodes = [node(f"n{number}", "refused", *away) for number in range(5)]
+    nodes += [node("n8"), node("n9", "set_aside", "CUDA failure 999", "Run livepick check.")]
     parts.supervisor._cluster = lambda: ClusterView("s", is_connected=True, nodes=tuple(nodes))
     first, second = parts.supervisor._worker_problems()
     assert first.sentence == (
@@ -356,7 +356,7 @@ def test_the_metrics_follow_the_workers_of_a_cluster(parts):
         "s",
         is_connected=True,
         provider="CPUExecutionProvider",
-        nodes=(node("n1"), node("n2", "silent", "it sends no heartbeat.")),
+        nodes=(node("n1"), node("n2", "silent", "it sends no heartbeat")),
         retries={"io": 3},
     )
     parts.supervisor._set_gauges()

@@ -5,16 +5,21 @@ A node is a ``livepick worker``: one Dask worker with processes of its own that 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from livepick.config.sections import Device
+from livepick.core.contracts.device_aside import DeviceAside
 
-__all__ = ["HEAVY", "PICK", "HelloRequest", "NodeCard", "TaskLimits"]
+__all__ = ["HEAVY", "PICK", "REPORT", "HelloRequest", "NodeCard", "NodeReport", "TaskLimits"]
 
 PICK = "LIVEPICK-PICK"
 """Dask resource of a node: the number of jobs that it picks at a time."""
 
 HEAVY = "LIVEPICK-HEAVY"
 """Dask resource of a node that runs one training or 2D classification at a time."""
+
+REPORT = "livepick"
+"""Name of the report of a node among the metrics of its Dask worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +64,6 @@ class HelloRequest:
 class NodeCard:
     """Answer of a node."""
 
-    version: str
-    """Version of livepick."""
-
-    workers: int
-    """Number of jobs that it picks at a time."""
-
-    memory_bytes: int
-    """Memory of the machine, or of the batch job."""
-
     heavy: bool = False
     """True if it offers to train."""
 
@@ -88,3 +84,34 @@ class NodeCard:
 
     fault: str = ""
     """Reason why the model does not run or the folders cannot be looked at; empty: no fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """Report of a node that comes to the scheduler with each heartbeat, for all services."""
+
+    version: str = ""
+    """Version of livepick; empty: the node does not report any."""
+
+    memory_bytes: int = 0
+    """Memory of the machine, or of the batch job."""
+
+    gpus_aside: tuple[DeviceAside, ...] = ()
+    """GPUs that have failed, and get no jobs for a while."""
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the report as values that Dask can send."""
+        return {
+            "version": self.version,
+            "memory_bytes": self.memory_bytes,
+            "gpus_aside": [[gpu.name, gpu.reason] for gpu in self.gpus_aside],
+        }
+
+    @classmethod
+    def of_values(cls, values: Any) -> Self:
+        """Return the report from such values; an empty one if they are of another version."""
+        try:
+            gpus = tuple(DeviceAside(str(name), str(why)) for name, why in values["gpus_aside"])
+            return cls(str(values["version"]), int(values["memory_bytes"]), gpus)
+        except (KeyError, TypeError, ValueError):
+            return cls()

@@ -59,7 +59,8 @@ class HostMetrics:
         }
         self._gpus_set_aside = make.gauge(
             "gpus_set_aside",
-            "How many GPUs of engine.devices have failed and get no jobs, while others pick?",
+            "How many GPUs, those of a cluster's workers too, have failed and get no jobs, while"
+            " others pick?",
         )
         self._known_gpus: dict[str, set[str]] = {figure: set() for figure in GPU_FIGURES}
 

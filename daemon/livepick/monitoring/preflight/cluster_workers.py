@@ -22,6 +22,10 @@ ANSWER_SECONDS = 120.0
 
 LOOK_SECONDS = 0.2
 
+ASIDE = "Run nvidia-smi there. The worker tries that GPU again every few minutes."
+
+GIB = 1 << 30
+
 
 def cluster_workers(config: Config) -> Iterator[Check]:
     """Check that each worker fits the session, and that one at least does."""
@@ -51,7 +55,12 @@ def cluster_workers(config: Config) -> Iterator[Check]:
 
 def _of_node(node: NodeView) -> Check:
     name = f"worker on {node.host}"
-    if node.state == "accepted":
-        return Check(name, "ok", f"{node.name}, {node.slots} at a time")
-    what, _, remedy = printable(node.reason or "it has not answered yet.").partition(". ")
-    return Check(name, "warning", f"{node.name}: {what.rstrip('.')}", remedy)
+    if node.state != "accepted":
+        why = printable(node.reason or "it has not answered yet")
+        return Check(name, "warning", f"{node.name}: {why}", printable(node.remedy))
+    memory = f", {node.memory_bytes / GIB:.1f} GiB" if node.memory_bytes else ""
+    found = f"{node.name}, {node.slots} at a time{memory}, livepick {node.version or 'unknown'}"
+    if node.gpus_aside:
+        gpus = "; ".join(f"{gpu.name} is set aside: {gpu.reason}" for gpu in node.gpus_aside)
+        return Check(name, "warning", f"{found}; {printable(gpus)}", ASIDE)
+    return Check(name, "ok", found)

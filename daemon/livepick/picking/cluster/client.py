@@ -27,6 +27,7 @@ from typing import Any, Literal, TypeVar
 
 from livepick.config.engine_section import EngineSettings
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.job import CUDA, WorkerDiedError
 from livepick.core.contracts.node import PICK, HelloRequest, TaskLimits
 from livepick.errors import (
@@ -225,9 +226,18 @@ class ClusterExecutor(LimitedExecutor):
                 "Start livepick worker on the machines that pick. Picking goes on by itself.",
             )
         node = max(view.nodes, key=lambda node: bool(node.reason))
+        why = f"{node.reason}. {node.remedy}" if node.reason else "it has not answered yet."
         return EngineError(
-            f"none of the {len(view.nodes)} workers of the cluster fits",
-            f"{node.host}: {node.reason or 'it has not answered yet.'}",
+            f"none of the {len(view.nodes)} workers of the cluster fits", f"{node.host}: {why}"
+        )
+
+    @property
+    def devices_aside(self) -> tuple[DeviceAside, ...]:
+        """GPUs of the nodes that have failed, and get no jobs for a while."""
+        return tuple(
+            DeviceAside(f"{gpu.name} of the worker {node.name}", gpu.reason)
+            for node in self.view.nodes
+            for gpu in node.gpus_aside
         )
 
     # ---- the thread ----------------------------------------------------------------------------
@@ -523,8 +533,20 @@ def _view(node: Node) -> NodeView:
         state, reason = "silent", "it sends no heartbeat. See whether it runs, and its network."
     if info.is_leaving:
         state = "leaving"
+    what, _, remedy = reason.partition(". ")
     return NodeView(
-        info.address, info.name, info.host, state, info.slots, node.jobs, reason, node.heavy
+        address=info.address,
+        name=info.name,
+        host=info.host,
+        state=state,
+        slots=info.slots,
+        jobs=node.jobs,
+        reason=what.rstrip("."),
+        remedy=remedy,
+        heavy=node.heavy,
+        version=info.report.version,
+        memory_bytes=info.report.memory_bytes,
+        gpus_aside=info.report.gpus_aside,
     )
 
 

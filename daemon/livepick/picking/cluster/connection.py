@@ -18,7 +18,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 
 from livepick.config.engine_section import EngineSettings
-from livepick.core.contracts.node import PICK
+from livepick.core.contracts.node import PICK, REPORT, NodeReport
 from livepick.errors import LivepickError
 from livepick.picking.cluster.nodes import WorkerInfo
 from livepick.picking.cluster.scheduler import (
@@ -228,6 +228,7 @@ def _worker_info(address: str, worker: dict[str, Any]) -> WorkerInfo:
         slots=int(worker.get("resources", {}).get(PICK, 0)),
         last_seen=float(worker.get("last_seen", 0.0)),
         is_leaving=worker.get("status", "running") != "running",
+        report=NodeReport.of_values(worker.get("metrics", {}).get(REPORT)),
     )
 
 

@@ -29,9 +29,9 @@ from livepick.config.engine_section import CudaSettings
 from livepick.config.sections import Device
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.job import Job
-from livepick.core.contracts.node import HelloRequest, NodeCard, TaskLimits
+from livepick.core.contracts.node import HelloRequest, NodeCard, NodeReport, TaskLimits
 from livepick.errors import EngineError, LivepickError
-from livepick.host.memory import total_bytes
+from livepick.host.memory import recent_total_bytes
 from livepick.models.general_model import SHIPPED
 from livepick.picking.engine import THREAD_SETTINGS
 from livepick.picking.gpu_pins import pins
@@ -45,6 +45,7 @@ __all__ = [
     "has_entries",
     "hello",
     "node_fault",
+    "node_report",
     "open_node",
     "run_on_node",
     "version",
@@ -128,6 +129,12 @@ def close_node() -> None:
 def node_fault() -> EngineError | None:
     """Return why the node can run nothing, such as processes that do not start; None if it can."""
     return _nodes[0].fault if _nodes else None
+
+
+def node_report() -> NodeReport:
+    """Return the report of the node; for any thread."""
+    aside = _nodes[0].pool.devices_aside if _nodes else ()
+    return NodeReport(version(), recent_total_bytes(), aside)
 
 
 def _node() -> _Node:
@@ -249,9 +256,6 @@ def hello(request: HelloRequest) -> NodeCard:
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the node
         fault = error.what if isinstance(error, LivepickError) else f"{error}"
     return NodeCard(
-        version=version(),
-        workers=node.pool.limits.workers,
-        memory_bytes=total_bytes(),
         heavy=node.heavy,
         token=seen.token,
         missing_roots=seen.missing_roots,

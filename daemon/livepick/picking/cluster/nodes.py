@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from livepick.core.contracts.job import CPU, WorkerDiedError
-from livepick.core.contracts.node import HelloRequest, NodeCard
+from livepick.core.contracts.node import HelloRequest, NodeCard, NodeReport
 from livepick.errors import (
     LivepickError,
     MemoryLimitError,
@@ -62,6 +62,8 @@ class WorkerInfo:
     """Time of its last heartbeat, by the clock of the scheduler."""
     is_leaving: bool = False
     """True if it finishes its running jobs and begins no others."""
+    report: NodeReport = field(default_factory=NodeReport)
+    """Its own report, with its last heartbeat."""
 
 
 @dataclass(slots=True, eq=False)

@@ -27,10 +27,10 @@ from distributed import Status, Worker
 
 from livepick.config.engine_section import ClusterTls, scheduler_host
 from livepick.core.contracts.job import CPU
-from livepick.core.contracts.node import HEAVY, PICK
+from livepick.core.contracts.node import HEAVY, PICK, REPORT
 from livepick.host.loopback import is_loopback
 from livepick.picking.cluster.heavy_on_node import HeavyWork, offer_heavy
-from livepick.picking.cluster.node import close_node, node_fault, open_node
+from livepick.picking.cluster.node import close_node, node_fault, node_report, open_node
 from livepick.picking.cluster.scheduler import (
     AwayError,
     SchedulerPlace,
@@ -276,6 +276,7 @@ class _Program:
             name=f"{self._joining.name or socket.gethostname()}-{os.getpid()}-{self._joins}",
             port=self._joining.port,
             resources=resources,
+            metrics={REPORT: lambda _: node_report().as_values()},
             security=self._security,
             # Results are small; the processes have their own limits.
             memory_limit=0,

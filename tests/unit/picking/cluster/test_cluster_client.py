@@ -14,8 +14,9 @@ import waiting
 from distributed.comm.core import CommClosedError
 
 from livepick.config.engine_section import EngineSettings
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.job import CPU, WorkerDiedError
-from livepick.core.contracts.node import PICK, HelloRequest
+from livepick.core.contracts.node import PICK, REPORT, HelloRequest, NodeReport
 from livepick.errors import EngineError, HeaderError, TimeLimitError
 from livepick.picking.cluster import client, connection, node_questions
 from livepick.picking.cluster.client import ClusterExecutor
@@ -154,7 +155,7 @@ def test_a_node_of_another_version_is_refused(connect, monkeypatch):
     monkeypatch.setattr(node_questions, "__version__", "99.0")
     cluster = connect()
     until(lambda: cluster.view.count("refused"))
-    assert "and the service has 99.0. Install the same version" in cluster.view.nodes[0].reason
+    assert "and the service has 99.0. Install the same version" in str(cluster.fault)
 
 
 def test_jobs_of_a_lost_scheduler_start_again_at_a_new_one(scheduler, tmp_path, monkeypatch):
@@ -197,6 +198,33 @@ def test_an_empty_folder_where_the_service_sees_files_is_a_reason(connect, monke
     cluster = connect(root=root)
     until(lambda: cluster.view.count("refused"))
     assert "is empty, and that of the service is not" in cluster.view.nodes[0].reason
+
+
+def test_a_gpu_that_a_node_has_set_aside_is_reported_to_the_service(
+    scheduler, tmp_path, monkeypatch
+):
+    """With the next heartbeat; the node is still accepted, because its other GPUs pick."""
+    monkeypatch.setattr(client, "LOOK_SECONDS", 0.1)
+    request = HelloRequest("cpu", None, None, tmp_path / "token", None, ())
+    gpus = []
+    options = {
+        "n_workers": 1,
+        "threads_per_worker": 1,
+        "resources": {PICK: 1},
+        "metrics": {REPORT: lambda _: NodeReport("9.9", 1 << 30, tuple(gpus)).as_values()},
+    }
+    with local_cluster(**options) as one:
+        settings = EngineSettings(kind="dask", scheduler=one.scheduler_address)
+        cluster = ClusterExecutor(settings, lambda: request, JobLimits(1), session="s")
+        until(lambda: cluster.capacity)
+        (seen,) = cluster.view.nodes
+        assert (seen.version, seen.memory_bytes, cluster.devices_aside) == ("9.9", 1 << 30, ())
+        gpus.append(DeviceAside("GPU 1", "CUDA failure 999"))
+        until(lambda: cluster.devices_aside)
+        (gpu,) = cluster.devices_aside
+        assert gpu == DeviceAside(f"GPU 1 of the worker {seen.name}", "CUDA failure 999")
+        assert cluster.capacity == 2
+        cluster.shutdown()
 
 
 def test_an_unexpected_error_is_logged_and_the_cluster_connected_again(

@@ -1,7 +1,12 @@
 """``livepick check`` asks each worker of a cluster whether it fits."""
 
+import dataclasses
+import re
+
 from livepick.config.engine_section import ClusterTls
 from livepick.config.schema import Config
+from livepick.core.contracts.cluster_view import NodeView
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.monitoring.preflight import cluster_workers as preflight
 
 
@@ -24,7 +29,7 @@ def test_the_workers_that_fit_are_listed_before_the_first_start(scheduler, tmp_p
     """The check leaves nothing behind: there is no state folder, nor a model in it."""
     (worker,) = preflight.cluster_workers(config(tmp_path, scheduler))
     assert worker.verdict == "ok"
-    assert "1 at a time" in worker.found
+    assert re.search(r"1 at a time.*livepick", worker.found)
     assert not (tmp_path / "state").exists()
 
 
@@ -35,6 +40,16 @@ def test_a_worker_that_does_not_fit_is_named_with_its_remedy(scheduler, tmp_path
     assert (worker.verdict, whole.verdict) == ("warning", "fault")
     assert f"does not see {tmp_path / 'in'}" in worker.found
     assert worker.remedy == "Mount the watched folder there, at the same path."
+
+
+def test_a_worker_of_which_a_gpu_failed_is_a_warning_with_its_version_and_memory():
+    aside = (DeviceAside("GPU 1", "CUDA failure 999"),)
+    node = NodeView("tls://n1:1", "w1", "n1", "accepted", 2, 0, version="0.9", memory_bytes=3 << 29)
+    assert preflight._of_node(node).found == "w1, 2 at a time, 1.5 GiB, livepick 0.9"
+    check = preflight._of_node(dataclasses.replace(node, gpus_aside=aside))
+    assert check.verdict == "warning"
+    assert check.found.endswith("; GPU 1 is set aside: CUDA failure 999")
+    assert "nvidia-smi" in check.remedy
 
 
 def test_a_scheduler_that_does_not_answer_is_a_fault(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A node of a cluster runs jobs in processes of its own, and says what it sees of a session."""
 
+import json
 import os
 import pickle
 import time
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from livepick.core.contracts.bundle import read_card
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.job import CPU, Job, WorkerDiedError
-from livepick.core.contracts.node import HelloRequest, TaskLimits
+from livepick.core.contracts.node import HelloRequest, NodeReport, TaskLimits
 from livepick.errors import EngineError, TimeLimitError
 from livepick.models.general_model import SHIPPED
 from livepick.picking.cluster import node
+from livepick.picking.gpu_pins import pins
 from livepick.picking.worker_process import Outcome
 
 LIMITS = TaskLimits(60)
@@ -96,9 +99,25 @@ def test_a_node_says_what_it_is_and_sees(opened, tmp_path):
     assert (card.token, card.missing_roots) == ("abc", (tmp_path / "away",))
     assert card.empty_roots == (tmp_path / "empty",)
     assert (card.graph_sha256, card.provider) == (GRAPH_SHA256, CPU)
-    assert (card.workers, card.heavy, card.version) == (1, True, node.version())
-    assert card.memory_bytes > 1 << 28
-    assert card.fault == ""
+    assert (card.heavy, card.fault) == (True, "")
+
+
+def test_a_node_reports_its_version_its_memory_and_its_gpus_that_failed():
+    """Values that Dask has sent are the same report; those of another version are an empty one."""
+    (gpu,) = pins((0,))
+    node.open_node(2, devices=(0, 1))
+    try:
+        node._node().pool.set_aside(gpu, "CUDA failure 999")
+        report = node.node_report()
+    finally:
+        node.close_node()
+    assert report.version == node.version()
+    assert report.memory_bytes > 1 << 28
+    assert report.gpus_aside == (DeviceAside(gpu.name, "CUDA failure 999"),)
+    sent = json.loads(json.dumps(report.as_values()))
+    assert NodeReport.of_values(sent) == report
+    for odd in (None, [], {}, sent | {"gpus_aside": 3}, sent | {"memory_bytes": "much"}):
+        assert NodeReport.of_values(odd) == NodeReport()
 
 
 def test_a_node_without_the_folders_says_so(opened, tmp_path):

@@ -32,9 +32,6 @@ REQUEST = HelloRequest(
     "prefer-gpu", Path("/s/models/0001"), "f00", Path("/s/cluster_token"), "abc", (Path("/d"),)
 )
 CARD = NodeCard(
-    version="1",
-    workers=2,
-    memory_bytes=1,
     token="abc",  # noqa: S106 - no secret
     graph_sha256="f00",
     provider=CUDA,

@@ -12,9 +12,10 @@ import pytest
 
 distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
+from livepick import __version__  # noqa: E402
 from livepick.config.engine_section import CudaSettings  # noqa: E402
 from livepick.core.contracts.job import CPU, CUDA  # noqa: E402
-from livepick.core.contracts.node import HEAVY, PICK  # noqa: E402
+from livepick.core.contracts.node import HEAVY, PICK, REPORT, NodeReport  # noqa: E402
 from livepick.errors import ConfigError, EngineError  # noqa: E402
 from livepick.picking.cluster import worker_program  # noqa: E402
 from livepick.picking.cluster.scheduler import AwayError, SchedulerPlace  # noqa: E402
@@ -64,6 +65,7 @@ def test_it_offers_its_workers_and_leaves_at_the_end_of_its_lifetime():
             assert worker.resources == {PICK: 2.0, HEAVY: 1.0}
             assert worker.memory_limit == 0  # the processes have limits of their own
             assert worker.name.startswith("gpu7-")
+            assert NodeReport.of_values(worker.metrics[REPORT]).version == __version__
             await asyncio.wait_for(task, 30)
             assert not cluster.workers
 
