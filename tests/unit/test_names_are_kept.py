@@ -22,6 +22,8 @@ from livepick import cli
 from livepick.commands import status as status_command
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
+from livepick.core.contracts.cluster_view import ClusterView, NodeView
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.held_out_labels import HeldOutLabels
 from livepick.core.contracts.progress import Progress
@@ -148,7 +150,9 @@ def full_status():
 
 def test_status_prints_its_keys(config_file, monkeypatch, capsys):
     problem = Problem("no_gpu", "attention", "", "")
-    answer = ServiceStatus("running", "", (problem,), "")
+    node = NodeView("", "", "", "accepted", 1, 0, gpus_aside=(DeviceAside("", ""),))
+    cluster = ClusterView("", is_connected=True, nodes=(node,))
+    answer = ServiceStatus("running", "", (problem,), "", cluster)
     monkeypatch.setattr(status_command, "read_status", lambda _config: full_status())
     monkeypatch.setattr(status_command, "service_status", lambda _config, _path: answer)
     assert cli.main(["status", str(config_file), "--json"]) == 0

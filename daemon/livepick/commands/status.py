@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livepick.commands.cluster_status import cluster_status
 from livepick.config.last_known_good import Settings, read_config_copy, read_settings
 from livepick.core.contracts.bundle import is_provisional
 from livepick.core.formats.header import NOTE_WORDS
@@ -74,7 +75,12 @@ class _Snapshot:
             {"level": problem.level, "sentence": problem.sentence, "remedy": problem.remedy}
             for problem in self.problems
         ]
-        return self.status.as_json() | {"service": service, "problems": problems}
+        cluster = None if self.service.cluster is None else self.service.cluster.as_json()
+        return self.status.as_json() | {
+            "service": service,
+            "cluster": cluster,
+            "problems": problems,
+        }
 
 
 def status(
@@ -193,7 +199,7 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
         parts.append(Text(seen.service.sentence, style=well))
     if seen.service.address:
         parts.append(Text(f"The page: {seen.service.address}", style="dim"))
-    parts += ["", _counts(present)]
+    parts += [*cluster_status(seen.service.cluster), "", _counts(present)]
     particle = present.particle
     if particle is not None:
         doubt = particle.contradiction or particle.is_asking or particle.fault

@@ -10,6 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from pydantic import TypeAdapter
+
+from livepick.core.contracts.cluster_view import ClusterView
 from livepick.host.foreign_files import parse_json
 from livepick.monitoring.health import Health
 from livepick.monitoring.pace import Pace, is_collecting
@@ -19,6 +22,8 @@ from livepick.monitoring.problem_rules import problems_of
 from livepick.monitoring.status import Status
 
 __all__ = ["Headline", "headline"]
+
+_CLUSTER = TypeAdapter(ClusterView)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Headline:
     others: tuple[Problem, ...]
     kind: Kind | None
     """Kind of the problem in ``sentence``; None if there is no problem."""
+    cluster: ClusterView | None = None
+    """The Dask cluster that picks, if one does: not displayed on the page, but for programs."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -57,13 +64,16 @@ class Headline:
         try:
             values = parse_json(text)
             others = tuple(Problem(**other) for other in values.pop("others"))
+            cluster = values.pop("cluster", None)
             found = cls(**values, others=others)
             _check(found)
             for other in others:
                 _check(other)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a headline: {error}") from error
-        return found
+        if cluster is None:
+            return found
+        return dataclasses.replace(found, cluster=_CLUSTER.validate_python(cluster))
 
 
 def _check(words: "Headline | Problem") -> None:
@@ -87,12 +97,14 @@ def headline(status: Status, health: Health, pace: Pace, *, now: float, folders:
         Watched folders, as display text.
     """
     problems = sorted(problems_of(status, health, pace, now), key=lambda p: p.level != "bad")
+    cluster = status.cluster
     if not problems:
-        return Headline("good", _doing(status, pace, now, folders), "", "", (), kind=None)
+        doing = _doing(status, pace, now, folders)
+        return Headline("good", doing, "", "", (), kind=None, cluster=cluster)
     first, *others = problems
     doing = _doing(status, pace, now, folders, halted=first.level == "bad")
     return Headline(
-        first.level, first.sentence, first.remedy, doing, tuple(others), kind=first.kind
+        first.level, first.sentence, first.remedy, doing, tuple(others), first.kind, cluster
     )
 
 

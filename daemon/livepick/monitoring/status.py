@@ -11,6 +11,7 @@ from typing import Any
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name, read_card
+from livepick.core.contracts.cluster_view import ClusterView
 from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.contracts.training_report import read_findings
@@ -101,6 +102,8 @@ class Status:
     """onnxruntime provider. Only the running service sets this and the following fields."""
     disks: tuple[Disk, ...] = ()
     """Disk space of the session's folders, as far as it is known."""
+    cluster: ClusterView | None = None
+    """The Dask cluster that picks; None: the workers are on the service's machine."""
     problems: tuple[Problem, ...] = ()
     """Problems that the operator should see first."""
 

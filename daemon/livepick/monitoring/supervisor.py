@@ -194,6 +194,7 @@ class Supervisor:
                     particle=self._particle() or status.particle,
                     provider=self._provider,
                     disks=self._disks(),
+                    cluster=self._cluster(),
                     problems=self._problems(),
                 )
                 self._cached_at = time.monotonic()

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from livepick.config.schema import Config
 from livepick.config.web_config import read_protection
+from livepick.core.contracts.cluster_view import ClusterView
 from livepick.errors import ConfigError
 from livepick.host.local_socket import connect_local
 from livepick.host.lock import holder, lock_file
@@ -53,6 +54,8 @@ class ServiceStatus:
     """Problems as shown on the page, the most severe first."""
     address: str = ""
     """URL of the page, if it answers."""
+    cluster: ClusterView | None = None
+    """The Dask cluster that picks; None: the workers are on the service's machine, or no answer."""
 
 
 def service_status(
@@ -122,7 +125,8 @@ def _query(config: Config, address: str, restart: str, timeout_seconds: float) -
         sentence = f"The service at {page} runs another version of livepick."
         problem = Problem("service_other_version", "attention", sentence, restart)
         return ServiceStatus("running", "", (problem,), page)
-    return ServiceStatus("running", top.doing if top.problems else top.sentence, top.problems, page)
+    doing = top.doing if top.problems else top.sentence
+    return ServiceStatus("running", doing, top.problems, page, top.cluster)
 
 
 def service_answer(state: Path, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> bytes:

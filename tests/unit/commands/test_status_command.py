@@ -10,6 +10,8 @@ from livepick import cli
 from livepick.commands import status as command
 from livepick.config.last_known_good import save_config_copy
 from livepick.config.yaml_loader import load_config
+from livepick.core.contracts.cluster_view import ClusterView, NodeView
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.formats.file_version import FileVersion
 from livepick.errors import ConfigError
 from livepick.ledger.database import LEDGER, Database
@@ -252,3 +254,34 @@ def test_files_left_out_are_shown_with_what_would_take_them(begun, capsys):
     assert (link["kind"], link["count"], link["example"]) == ("link", 3, "a.mrc")
     assert link["remedy"] == "Set watch.follow_symlinks: true."
     assert other["kind"] == "of another version"
+
+
+def test_a_cluster_is_shown_with_its_workers(begun, capsys, monkeypatch):
+    """Scripts get the reason and the remedy of each; without a cluster, null."""
+    gpu = DeviceAside("GPU 1", "CUDA failure 999")
+    nodes = (
+        NodeView("tls://n1:1", "w1", "n1", "accepted", 2, 1, version="0.9", memory_bytes=3 << 29),
+        NodeView("tls://n2:1", "w2", "n2", "set_aside", 4, 0, "lost", "Look.", gpus_aside=(gpu,)),
+    )
+
+    def answer(cluster):
+        said = ServiceStatus("running", "Picking.", (), "", cluster)
+        monkeypatch.setattr(command, "service_status", lambda config, path: said)
+        assert cli.main(["status", str(begun)]) == 0
+        text = printed(capsys)
+        assert cli.main(["status", str(begun), "--json"]) == 0
+        return text, json.loads(capsys.readouterr().out)["cluster"]
+
+    assert answer(None)[1] is None
+    text, found = answer(ClusterView("tls://n0:1", is_connected=True, nodes=nodes))
+    assert "Cluster tls://n0:1: 1 of 2 workers accepted, 2 micrographs at a time" in text
+    assert "set aside" in text
+    assert "1.5 GiB" in text
+    assert (found["connected"], found["slots"]) == (True, 2)
+    assert found["nodes"][0]["memory_bytes"] == 3 << 29
+    other = found["nodes"][1]
+    assert (other["state"], other["reason"], other["remedy"]) == ("set_aside", "lost", "Look.")
+    assert other["gpus_set_aside"] == [{"name": "GPU 1", "reason": "CUDA failure 999"}]
+    text, found = answer(ClusterView("tls://n0:1", fault="no answer"))
+    assert "The scheduler tls://n0:1 is not connected" in text
+    assert (found["connected"], found["fault"], found["nodes"]) == (False, "no answer", [])

@@ -170,11 +170,11 @@ def test_a_batch_job_is_warned_before_its_end():
 
 
 def test_the_description_names_options_and_settings_that_exist():
-    """Those of livepick worker, dask scheduler, systemctl and sbatch."""
+    """Those of livepick worker and status, dask scheduler, systemctl and sbatch."""
     text = (DEPLOY / "cluster.md").read_text()
     command = typer.main.get_command(cli._application(["worker"])).commands["worker"]
     known = {option for each in command.params for option in each.opts}
-    others = {"--scheduler-file", "--now", "--dependency"}
+    others = {"--scheduler-file", "--now", "--dependency", "--json"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - known - others == set()
     settings = set(re.findall(r"`engine\.([a-z_]+)", text))
     assert settings - set(EngineSettings.model_fields) == set()

@@ -8,12 +8,14 @@ import pytest
 
 from factories import make_row
 from livepick.config.sections import WrittenParticle
+from livepick.core.contracts.cluster_view import ClusterView, NodeView
+from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.imaging.quality import Quality
 from livepick.host.disks import Disk, Space
 from livepick.ledger.rows import Counts, Hourly
 from livepick.ledger.session_rows import SkippedFiles
-from livepick.monitoring.headline import headline
+from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
 from livepick.monitoring.pace import pace_of
@@ -70,6 +72,18 @@ def test_all_well(say):
         top.sentence == "Collecting and picking: 412 of 415 micrographs, 31 picks per micrograph."
     )
     assert (top.remedy, top.doing, top.others) == ("", "", ())
+
+
+def test_programs_get_the_cluster_with_the_headline(say):
+    gpu = DeviceAside("GPU 1", "CUDA failure 999")
+    node = NodeView("tls://n1:1", "w1", "n1", "refused", 2, 0, "old", "New.", gpus_aside=(gpu,))
+    cluster = ClusterView("tls://n0:1", is_connected=True, nodes=(node,), retries={"lost": 2})
+    for status in (BUSY, dataclasses.replace(BUSY, problems=(GONE,))):
+        top = say(dataclasses.replace(status, cluster=cluster))
+        assert top.cluster == cluster
+        assert Headline.of_json(top.as_json()) == top
+    with pytest.raises(ValueError, match="scheduler"):
+        Headline.of_json(top.as_json().replace(b'"scheduler"', b'"other"'))
 
 
 def test_before_the_first_micrograph(say):
