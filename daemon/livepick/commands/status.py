@@ -207,9 +207,13 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
     model = present.model
     if model is not None:
         note = " (provisional picks)" if is_provisional(model.kind) else ""
-        parts.append(
-            Text(f"Model {model.version}, {model.kind}{note}, threshold {model.threshold:.3f}")
+        fixed = (
+            ""
+            if present.fixed_threshold is None
+            else f" (picking.threshold; the model's own is {model.threshold:.3f})"
         )
+        threshold = f"threshold {present.threshold:.3f}{fixed}"
+        parts.append(Text(f"Model {model.version}, {model.kind}{note}, {threshold}"))
     parts.append(Text(present.training.sentence))
     parts += [
         Text(finding.sentence, style="yellow" if finding.is_fault else "dim")

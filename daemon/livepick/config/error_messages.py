@@ -76,6 +76,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
+def _choice(value: str, choices: Sequence[str]) -> str | None:
+    """Return what a value was probably meant to be: choices with that word, or the nearest one."""
+    with_word = [choice for choice in choices if value.lower() in choice.split("-")]
+    return " or ".join(with_word) or nearest(value, choices)
+
+
 def plain(number: float) -> str:
     """Format a number as people write it: 1000000 and 0.00001, not 1e+06 and 1e-05."""
     if number == int(number):
@@ -190,7 +196,7 @@ def _wrong(details: ErrorDetails, name: str, field: FieldInfo) -> str:
         text = f"is {_shown(value)}; it must be auto or {number} {limits}{unit}{_example(field)}"
     elif kind == "literal_error":
         choices = details.get("ctx", {}).get("expected", "").replace("'", "")
-        guess = nearest(str(value), choices.replace(" or ", ", ").split(", "))
+        guess = _choice(str(value), choices.replace(" or ", ", ").split(", "))
         hint = f"; perhaps you mean {guess}" if guess else ""
         text = f"is {_shown(value)}; it must be {choices}{hint}"
     elif kind in _WANTED:

@@ -169,7 +169,13 @@ class Models:
         ModelError
             The bundle does not exist, is damaged, or is for another particle.
         """
-        bundle = verified_bundle(self._path(version))
+        path = self._path(version)
+        if not path.is_dir():
+            raise ModelError(
+                f"there is no model {version} in {self.directory}",
+                "List the models: livepick models list CONFIG",
+            )
+        bundle = verified_bundle(path)
         card, particle = bundle.card, config.particle
         if not self._fits(card, config):
             raise ModelError(

@@ -77,6 +77,8 @@ class Status:
     particle: ParticleState | None = None
     """Size and contrast of the particle, as far as known; None before the first start."""
     model: ModelCard | None = None
+    fixed_threshold: float | None = None
+    """Threshold of ``picking.threshold``, which is used in place of the model's; None: ``auto``."""
     training: TrainingStatus = NOT_BEGUN
     findings: tuple[Finding[str], ...] = ()
     """Findings on the training of the current model."""
@@ -107,6 +109,13 @@ class Status:
     problems: tuple[Problem, ...] = ()
     """Problems that the operator should see first."""
 
+    @property
+    def threshold(self) -> float | None:
+        """Threshold in force; None without a model."""
+        if self.model is None or self.fixed_threshold is not None:
+            return self.fixed_threshold
+        return self.model.threshold
+
     def as_json(self) -> dict[str, Any]:
         """Return the status as JSON-serializable values. Scripts rely on this format.
 
@@ -125,7 +134,14 @@ class Status:
             "quality": dict(self.verdicts),
             "particle": _particle_json(self.particle),
             "model": (
-                {"version": self.model.version, "kind": self.model.kind} if self.model else None
+                {
+                    "version": self.model.version,
+                    "kind": self.model.kind,
+                    "threshold": self.threshold,
+                    "own_threshold": self.model.threshold,
+                }
+                if self.model
+                else None
             ),
             "training": {
                 "state": self.training.state,
@@ -207,6 +223,7 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         verdicts=totals.verdicts,
         particle=ledger.particle(),
         model=model,
+        fixed_threshold=config.picking.fixed_threshold,
         training=training_status(config, runs, model, totals.counts),
         verdict=last_verdict(runs),
         findings=findings,

@@ -251,6 +251,11 @@ def test_a_good_graph_passes(session):
     canary(blob.path)
 
 
+def test_a_model_that_does_not_exist_is_named(session, capsys):
+    assert session.call("promote", 9) == 1
+    assert "there is no model 9 in" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [

@@ -1,11 +1,12 @@
 """``livepick status``: the order of its output, faults in the config, and ``--watch``."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from factories import make_result
+from factories import make_card, make_result
 from livepick import cli
 from livepick.commands import status as command
 from livepick.config.last_known_good import save_config_copy
@@ -140,6 +141,31 @@ def test_scripts_get_problems_and_the_state_of_the_service(begun, answer, capsys
         "state": "running", "sentence": "Picked so far.", "page": "http://127.0.0.1:9/",
     }  # fmt: skip
     assert said["micrographs"]["picked"] == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "words", "in_force"),
+    [
+        ("auto", "trained, threshold 0.412", 0.412),
+        (0.6, "trained, threshold 0.600 (picking.threshold; the model's own is 0.412)", 0.6),
+    ],
+)
+def test_the_threshold_in_force_is_shown(begun, capsys, monkeypatch, setting, words, in_force):
+    """The model's own is named too if ``picking.threshold`` overrides it."""
+    begun.write_text(f"{begun.read_text()}picking: {{threshold: {setting}}}\n")
+    card = make_card(threshold=0.412)
+    read = command.read_status
+
+    def with_model(config):
+        return dataclasses.replace(read(config), model=card)
+
+    monkeypatch.setattr(command, "read_status", with_model)
+
+    assert cli.main(["status", str(begun)]) == 0
+    assert words in printed(capsys)
+    assert cli.main(["status", str(begun), "--json"]) == 0
+    model = json.loads(capsys.readouterr().out)["model"]
+    assert (model["threshold"], model["own_threshold"]) == (in_force, 0.412)
 
 
 def test_a_stopped_session_is_not_a_problem(begun, capsys):

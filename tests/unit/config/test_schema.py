@@ -114,7 +114,7 @@ def test_broken_yaml_is_explained_in_plain_words(tmp_path: Path, text: str, sent
         ("web: {listen: a:1, listen: b:2}\n", "web.listen is repeated, after line 11"),
         ("training: {device: gpu}\n", "such as cuda:1"),
         ("training: {gpu_memory_fraction: 0}\n", "0.5 leaves the other half to picking"),
-        ("picking: {device: gpu}\n", "it must be require-gpu, prefer-gpu or cpu"),
+        ("picking: {device: gpu}\n", "or cpu; perhaps you mean require-gpu or prefer-gpu"),
         ("picking: {threshold: 3}\n", "picking.threshold is the number 3; it must be auto or"),
         ("picking: {workers: true}\n", "picking.workers must be a whole number, but is true"),
         ("training: {seed: }\n", "training.seed is empty; remove the line to use the default, 1"),

@@ -207,7 +207,7 @@ def decide(
     promote = mode == "off" or outcome == "better" or (outcome == "as good" and wins_ties)
     words = {
         "better": "the new model is better",
-        "as good": "the new model is equally good",
+        "as good": "the difference is within the uncertainty",
         "worse": "the new model is worse",
         "not compared": "no held-out micrograph with labels could be picked with both models, so"
         " there is no evidence that the new one is better; livepick models promote uses it anyway",
