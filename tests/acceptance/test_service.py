@@ -149,7 +149,8 @@ def test_a_required_gpu_that_is_not_there_ends_the_service(make_session):
     ran = livepick("run", session.config)
 
     assert ran.returncode == 1
-    assert "livepick: picking.device is require-gpu" in ran.stderr
+    assert "livepick: the GPU cannot be used: onnxruntime offers" in ran.stderr
+    assert "set picking.device to prefer-gpu or cpu" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

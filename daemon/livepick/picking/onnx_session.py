@@ -234,8 +234,7 @@ def _session(
             return session, obtained
         if device == "require-gpu":
             raise ProviderError(
-                f"picking.device is require-gpu, and onnxruntime offers {obtained}"
-                f" instead of {CUDA}",
+                f"the GPU cannot be used: onnxruntime offers {obtained} instead of {CUDA}",
                 "Check nvidia-smi, the driver (CUDA 13 needs 580 or newer; onnxruntime-gpu 1.26"
                 " and older use CUDA 12), and that only onnxruntime-gpu is installed; or set"
                 " picking.device to prefer-gpu or cpu.",

@@ -127,7 +127,7 @@ def test_require_gpu_without_a_gpu_is_an_error(bundle):
         pytest.skip("there is a GPU")
     assert CUDA in onnxruntime.get_available_providers()  # so it claims
 
-    with pytest.raises(ProviderError, match=r"require-gpu.*nvidia-smi"):
+    with pytest.raises(ProviderError, match=r"the GPU cannot be used.*nvidia-smi"):
         probe(bundle, "require-gpu")
 
 

@@ -28,9 +28,9 @@ import livepick
 from livepick.config.engine_section import CudaSettings
 from livepick.config.sections import Device
 from livepick.core.contracts.bundle import read_card
-from livepick.core.contracts.job import Job
+from livepick.core.contracts.job import CPU, Job
 from livepick.core.contracts.node import HelloRequest, NodeCard, NodeReport, TaskLimits
-from livepick.errors import EngineError, LivepickError
+from livepick.errors import EngineError, LivepickError, ProviderError
 from livepick.host.memory import recent_total_bytes
 from livepick.models.general_model import SHIPPED
 from livepick.picking.engine import THREAD_SETTINGS
@@ -253,6 +253,11 @@ def hello(request: HelloRequest) -> NodeCard:
     except EngineError as error:
         node.fault = error
         raise
+    except ProviderError as error:
+        if node.requires_gpu:
+            fault = error.what
+        else:  # it offers the CPU, and the session requires a GPU
+            provider = CPU
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the node
         fault = error.what if isinstance(error, LivepickError) else f"{error}"
     return NodeCard(

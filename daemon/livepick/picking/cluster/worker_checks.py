@@ -221,7 +221,7 @@ def find_provider(device: Device, devices: Sequence[int]) -> str:
             found = call_isolated(probe_on, pin, device, timeout_seconds=PROBE_SECONDS, log=False)
         except ProviderError as error:
             raise ProviderError(
-                f"{gpu} cannot be used: {error.what.rpartition(', and ')[2]}",
+                f"{gpu} cannot be used: {error.what.partition(': ')[2]}",
                 "Check nvidia-smi, the driver and that only onnxruntime-gpu is installed"
                 " (deploy/README.md). To offer the CPU instead, start with --device cpu.",
             ) from error

@@ -16,6 +16,7 @@ from livepick.core.contracts.node import HelloRequest, NodeReport, TaskLimits
 from livepick.errors import EngineError, TimeLimitError
 from livepick.models.general_model import SHIPPED
 from livepick.picking.cluster import node
+from livepick.picking.cluster.nodes import refusal
 from livepick.picking.gpu_pins import pins
 from livepick.picking.worker_process import Outcome
 
@@ -142,17 +143,22 @@ def test_a_node_that_offers_gpus_never_falls_back_to_the_cpu(wanted, used):
         node.close_node()
 
 
-def test_a_gpu_that_is_lost_is_a_fault_of_a_node_that_offers_gpus(tmp_path):
+@pytest.mark.parametrize("device", ["prefer-gpu", "require-gpu"])
+def test_a_gpu_that_is_lost_is_a_fault_of_a_node_that_offers_gpus(tmp_path, device):
+    """The words are true for a session that only prefers a GPU, too."""
     node.open_node(1, requires_gpu=True)
     try:
-        card = node.hello(request(tmp_path, device="prefer-gpu"))
+        card = node.hello(request(tmp_path, device=device))
     finally:
         node.close_node()
     assert card.provider is None
-    assert "onnxruntime offers" in card.fault
+    assert card.fault.startswith("the GPU cannot be used: onnxruntime offers ")
+    assert "require-gpu" not in card.fault
 
 
-def test_a_missing_gpu_is_a_fault(opened, tmp_path):
-    card = node.hello(request(tmp_path, device="require-gpu"))
-    assert card.provider is None
-    assert "require-gpu" in card.fault
+def test_a_node_that_offers_the_cpu_is_refused_by_a_session_that_requires_a_gpu(opened, tmp_path):
+    (tmp_path / "token").write_text("abc")
+    asked = request(tmp_path, device="require-gpu")
+    card = node.hello(asked)
+    assert (card.provider, card.fault) == (CPU, "")
+    assert "it has no usable GPU, and picking.device is require-gpu" in refusal(card, asked)
