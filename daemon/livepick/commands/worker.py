@@ -62,7 +62,7 @@ def worker(
         float | None,
         typer.Option(
             min=0.1,
-            help="Memory limit of each, for sessions without picking.memory_limit_gib;"
+            help="Memory limit of each, which a session can lower, but not raise;"
             " by default a share of the machine's.",
         ),
     ] = None,

@@ -319,7 +319,8 @@ class Picking(Section):
     """Memory that a worker may use for a micrograph, in GiB. Beyond it, the worker is replaced and
     the micrograph is tried once more, alone; then it fails. None: 0.6 of the memory of the machine
     (or of the unit or container) divided by the number of workers, from 1 to 16 GiB, and for a
-    micrograph that is tried alone the memory of all workers."""
+    micrograph that is tried alone the memory of all workers. A worker of a cluster has a limit of
+    its own as well, and the lower one holds."""
 
     repick: Repick = Field(default="provisional", json_schema_extra=LIVE)
     """Micrographs to pick again, after new arrivals, when another model takes over.

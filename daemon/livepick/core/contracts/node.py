@@ -30,7 +30,7 @@ class TaskLimits:
     """Time from its start in a process of the node."""
 
     memory_bytes: int | None = None
-    """Memory of its process; None: a share of the node's own memory."""
+    """Memory limit of the session for its process; None: the limit of the node."""
 
     alone: bool = False
     """True if the service has no other job in progress."""

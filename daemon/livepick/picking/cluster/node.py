@@ -30,7 +30,7 @@ from livepick.config.sections import Device
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.job import CPU, Job
 from livepick.core.contracts.node import HelloRequest, NodeCard, NodeReport, TaskLimits
-from livepick.errors import EngineError, LivepickError, ProviderError
+from livepick.errors import EngineError, LivepickError, MemoryLimitError, ProviderError
 from livepick.host.memory import recent_total_bytes
 from livepick.models.general_model import SHIPPED
 from livepick.picking.engine import THREAD_SETTINGS
@@ -176,13 +176,17 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
     with node.lock:
         node.running += 1
         alone = limits.alone and node.running == 1
-    memory_bytes = limits.memory_bytes or node.pool.limits.limits(alone=alone).memory_bytes
+    own_bytes = node.pool.limits.limits(alone=alone).memory_bytes
+    memory_bytes = min(own_bytes, limits.memory_bytes or own_bytes)
     try:
         future = node.pool.submit_within(Limits(limits.seconds, memory_bytes), work, *args)
         outcome = Outcome(future.result())
     except EngineError as error:
         node.fault = error
         raise
+    except MemoryLimitError as error:
+        raised = error if memory_bytes < own_bytes else _at_own_limit(error)
+        outcome = Outcome(raised, is_error=True)
     except BaseException as error:  # noqa: BLE001 - of the job: the service decides
         text, error.__traceback__ = str(error.__cause__ or ""), None
         outcome = Outcome(error, is_error=True, traceback=text)
@@ -190,6 +194,15 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
         with node.lock:
             node.running -= 1
     return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+
+
+def _at_own_limit(error: MemoryLimitError) -> MemoryLimitError:
+    """Return the error of a job that has reached the limit of this node, not of its session."""
+    return MemoryLimitError(
+        f"{error.what} (that of livepick worker on {socket.gethostname()})",
+        "If that machine has the memory, raise --memory-limit-gib of livepick worker there or lower"
+        " its --workers.",
+    )
 
 
 def _device(node: _Node, device: Device) -> Device:

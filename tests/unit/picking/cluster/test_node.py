@@ -13,13 +13,15 @@ from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.job import CPU, Job, WorkerDiedError
 from livepick.core.contracts.node import HelloRequest, NodeReport, TaskLimits
-from livepick.errors import EngineError, TimeLimitError
+from livepick.errors import EngineError, MemoryLimitError, TimeLimitError
 from livepick.models.general_model import SHIPPED
 from livepick.picking.cluster import node
 from livepick.picking.cluster.nodes import refusal
 from livepick.picking.gpu_pins import pins
+from livepick.picking.job_limits import JobLimits
 from livepick.picking.worker_process import Outcome
 
+GIB = 1 << 30
 LIMITS = TaskLimits(60)
 GRAPH_SHA256 = read_card(SHIPPED).graph_sha256
 
@@ -74,6 +76,31 @@ def test_the_faults_of_a_job_come_back_as_values(opened):
     assert isinstance(run(die).value, WorkerDiedError)
     late = run(time.sleep, 60, limits=TaskLimits(0.3))
     assert isinstance(late.value, TimeLimitError)
+
+
+def take_memory(size_bytes):
+    kept = bytearray(b"x") * size_bytes
+    time.sleep(30)
+    return len(kept)
+
+
+def test_the_lower_limit_of_memory_holds_and_the_failure_says_whose_it_is():
+    """The owner of a machine decides how much a job may use there; a session can ask for less."""
+    own_gib, session_gib = 0.5, 0.25
+    node.open_node(1, JobLimits(1, memory_limit_bytes=int(own_gib * GIB)))
+    try:
+        for given_gib in (None, 4.0):
+            given_bytes = None if given_gib is None else int(given_gib * GIB)
+            owned = run(take_memory, GIB, limits=TaskLimits(60, given_bytes)).value
+            assert isinstance(owned, MemoryLimitError)
+            assert "the limit is 0.5 GiB (that of livepick worker on" in owned.what
+            assert "--memory-limit-gib" in owned.remedy
+        lower = run(take_memory, GIB, limits=TaskLimits(60, int(session_gib * GIB))).value
+    finally:
+        node.close_node()
+    assert isinstance(lower, MemoryLimitError)
+    assert lower.what.endswith("the limit is 0.2 GiB")
+    assert "picking.memory_limit_gib" in lower.remedy
 
 
 def test_a_process_that_is_no_node_says_so():
