@@ -20,6 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from livepick.picking.worker_pool import WorkerPool
 from livepick.picking.worker_process import Outcome
 
 __all__ = [
+    "abandon_jobs",
     "close_node",
     "has_entries",
     "hello",
@@ -70,8 +72,10 @@ class _Node:
     lock: threading.Lock = field(default_factory=threading.Lock)
     fault: EngineError | None = None
     """Set when processes do not start."""
-    running: int = 0
-    """Number of jobs that run or wait."""
+    jobs: set[Future[Any]] = field(default_factory=set)
+    """Jobs that run or wait."""
+    connections: int = 0
+    """Number of schedulers that have been lost."""
     seen: dict[Path, str] = field(default_factory=dict)
     """Checksums of the graphs of the models that have been seen."""
 
@@ -131,6 +135,20 @@ def node_fault() -> EngineError | None:
     return _nodes[0].fault if _nodes else None
 
 
+def abandon_jobs() -> int:
+    """Cancel the jobs that have not begun, and return their number; for any thread.
+
+    Called when the scheduler is lost: nobody would get their results, and the service gives the
+    same jobs to a node again. Those that run are finished, and their results are dropped.
+    """
+    if not _nodes:
+        return 0
+    node = _nodes[0]
+    with node.lock:
+        node.connections += 1
+        return sum(job.cancel() for job in node.jobs)
+
+
 def node_report() -> NodeReport:
     """Return the report of the node; for any thread."""
     aside = _nodes[0].pool.devices_aside if _nodes else ()
@@ -172,14 +190,18 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
     if isinstance(job, Job):
         args = (dataclasses.replace(job, device=_device(node, job.device)), *args[1:])
     bundle = job if work in (probe, canary) else getattr(job, "bundle", None)
+    connection = node.connections
     _await_bundle(node, bundle, getattr(job, "graph_sha256", None))
     with node.lock:
-        node.running += 1
-        alone = limits.alone and node.running == 1
-    own_bytes = node.pool.limits.limits(alone=alone).memory_bytes
-    memory_bytes = min(own_bytes, limits.memory_bytes or own_bytes)
-    try:
+        if node.connections != connection:
+            raise EngineError(
+                "the scheduler of this job is lost", "The job starts again by itself."
+            )
+        own_bytes = node.pool.limits.limits(alone=limits.alone and not node.jobs).memory_bytes
+        memory_bytes = min(own_bytes, limits.memory_bytes or own_bytes)
         future = node.pool.submit_within(Limits(limits.seconds, memory_bytes), work, *args)
+        node.jobs.add(future)
+    try:
         outcome = Outcome(future.result())
     except EngineError as error:
         node.fault = error
@@ -192,7 +214,7 @@ def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLim
         outcome = Outcome(error, is_error=True, traceback=text)
     finally:
         with node.lock:
-            node.running -= 1
+            node.jobs.discard(future)
     return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
 
 

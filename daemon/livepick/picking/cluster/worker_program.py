@@ -30,7 +30,13 @@ from livepick.core.contracts.job import CPU
 from livepick.core.contracts.node import HEAVY, PICK, REPORT
 from livepick.host.loopback import is_loopback
 from livepick.picking.cluster.heavy_on_node import HeavyWork, offer_heavy
-from livepick.picking.cluster.node import close_node, node_fault, node_report, open_node
+from livepick.picking.cluster.node import (
+    abandon_jobs,
+    close_node,
+    node_fault,
+    node_report,
+    open_node,
+)
 from livepick.picking.cluster.scheduler import (
     AwayError,
     SchedulerPlace,
@@ -261,6 +267,8 @@ class _Program:
         await worker.finished()  # type: ignore[no-untyped-call]
         if not self._leaving.is_set():
             _log.warning("worker: lost the scheduler %s; waits for it, and joins again", address)
+            if dropped := abandon_jobs():
+                _log.warning("worker: %d jobs of it that had not begun are dropped", dropped)
 
     def _new_worker(self, address: str) -> Worker:
         self._joins += 1  # the scheduler may still know the name of the last time

@@ -3,11 +3,14 @@
 import json
 import os
 import pickle
+import shutil
 import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import waiting
 
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.device_aside import DeviceAside
@@ -101,6 +104,30 @@ def test_the_lower_limit_of_memory_holds_and_the_failure_says_whose_it_is():
     assert isinstance(lower, MemoryLimitError)
     assert lower.what.endswith("the limit is 0.2 GiB")
     assert "picking.memory_limit_gib" in lower.remedy
+
+
+def wait_for(path):
+    path.with_suffix(".begun").touch()
+    waiting.until(path.exists)
+
+
+def test_jobs_of_a_lost_scheduler_that_have_not_begun_never_run(opened, tmp_path):
+    """One runs to its end, one waits for its process, and one for its model."""
+    bundle = BundleJob(tmp_path / "0001", GRAPH_SHA256)
+    jobs = ((wait_for, tmp_path / "a"), (wait_for, tmp_path / "b"), (bundle_of, bundle))
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        first, second, third = (threads.submit(run, *job) for job in jobs)
+        one = node._node()
+        waiting.until(lambda: len(one.jobs) == 2 and (tmp_path / "a.begun").exists())
+        assert node.abandon_jobs() == 1
+        assert isinstance(second.result(30).value, CancelledError)
+        shutil.copytree(SHIPPED, tmp_path / "0001")
+        with pytest.raises(EngineError, match="the scheduler of this job is lost"):
+            third.result(30)
+        (tmp_path / "a").touch()
+        assert not first.result(30).is_error
+    assert run(os.getpid).value != os.getpid()
+    assert not (tmp_path / "b.begun").exists()
 
 
 def test_a_process_that_is_no_node_says_so():
