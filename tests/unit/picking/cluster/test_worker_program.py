@@ -91,8 +91,13 @@ def test_without_tls_only_this_machine_reaches_it(host):
     asyncio.run(run())
 
 
-def test_it_joins_the_next_scheduler_if_the_first_one_stops(tmp_path):
-    """At the same port, but under another name: the scheduler may still know the first."""
+def test_it_joins_the_next_scheduler_if_the_first_one_stops(tmp_path, monkeypatch):
+    """At the same port, but under another name: the scheduler may still know the first.
+
+    The jobs of the first one that have not begun are dropped before.
+    """
+    abandoned = []
+    monkeypatch.setattr(worker_program, "abandon_jobs", lambda: abandoned.append(1) or 1)
     place = SchedulerPlace(file=tmp_path / "scheduler.json")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
@@ -108,6 +113,7 @@ def test_it_joins_the_next_scheduler_if_the_first_one_stops(tmp_path):
             async with scheduler(scheduler_file=str(place.file)) as again:
                 await until(lambda: again.workers)
                 (second,) = again.workers.values()
+                assert abandoned == [1]
                 assert first.name != second.name
                 assert first.address == second.address
                 assert first.address.endswith(f":{port}")
