@@ -72,6 +72,9 @@ class ClusterView:
     fault: str = ""
     """Reason why the scheduler is not connected."""
 
+    remedy: str = ""
+    """Remedy for the fault; empty: not known."""
+
     provider: str = ""
     """The onnxruntime provider of the accepted nodes, the worst if they differ; empty: none yet."""
 
@@ -91,6 +94,7 @@ class ClusterView:
             "connected": self.is_connected,
             "scheduler": self.scheduler,
             "fault": self.fault,
+            "remedy": self.remedy,
             "slots": self.slots,
             "nodes": [node.as_json() for node in self.nodes],
         }

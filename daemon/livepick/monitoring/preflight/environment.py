@@ -17,7 +17,6 @@ from livepick.ledger.session_config import recorded_particle, with_measured
 from livepick.models.general_model import SHIPPED
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.cluster import cluster
-from livepick.monitoring.preflight.cluster_workers import cluster_workers
 from livepick.monitoring.preflight.cryosparc import cryosparc
 from livepick.monitoring.preflight.folders import (
     free_space,
@@ -62,9 +61,7 @@ def check_environment(written: WrittenConfig) -> Iterator[Check]:
     yield pixel_size(config)
     yield particle(written.particle, known, SHIPPED)
     if config.engine.kind == "dask":
-        yield (pool := cluster(config))
-        if pool.verdict != "fault":
-            yield from cluster_workers(config)
+        yield from cluster(config)
     else:
         yield picking_device(config)
     yield trainer(config)

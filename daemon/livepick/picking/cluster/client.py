@@ -137,7 +137,7 @@ class ClusterExecutor(LimitedExecutor):
         self.view = ClusterView(str(self._connection.place), fault="not connected yet")
         """The cluster as it is now; a new value each time, so any thread may read it."""
         self._ending = False
-        self._started = threading.Event()
+        self._started, self._answered = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="cluster", daemon=True)
         self._thread.start()
         self._started.wait()
@@ -171,6 +171,10 @@ class ClusterExecutor(LimitedExecutor):
             self._loop.call_soon_threadsafe(self._wake.set)
         if wait and self._thread is not threading.current_thread():
             self._thread.join(STOP_SECONDS + 1)
+
+    def wait_for_answer(self, seconds: float) -> None:
+        """Wait until the scheduler has answered, or the first try to connect has failed."""
+        self._answered.wait(seconds)
 
     def call(self, ask: Callable[[Any], Awaitable[T]], seconds: float) -> T:
         """Run a coroutine with the connection, and return its result; not for the own thread.
@@ -218,7 +222,8 @@ class ClusterExecutor(LimitedExecutor):
         if not view.is_connected:
             return EngineError(
                 f"the Dask scheduler ({view.scheduler}) is not connected: {view.fault}",
-                "Start it, or correct engine.scheduler. Picking goes on by itself.",
+                f"{view.remedy or 'Start it, or correct engine.scheduler.'} Picking goes on by"
+                " itself.",
             )
         if not view.nodes:
             return EngineError(
@@ -259,7 +264,7 @@ class ClusterExecutor(LimitedExecutor):
             try:
                 await self._stay_connected()
             except (OSError, LivepickError) as error:
-                self._disconnected(why_lost(error))
+                self._disconnected(why_lost(error), getattr(error, "remedy", ""))
                 await self._pause(RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - or nobody would ever connect again
                 _log.exception("cluster: unexpected error")
@@ -325,14 +330,17 @@ class ClusterExecutor(LimitedExecutor):
         self._publish()
         self._start_jobs()
 
-    def _disconnected(self, why: str) -> None:
+    def _disconnected(self, why: str, remedy: str = "") -> None:
         if self.view.is_connected:
             _log.warning("cluster: the scheduler %s is lost: %s", self.view.scheduler, why)
         for asking in self._asking:
             asking.cancel()
         for node in self._nodes.clear():
             self._drop_tries(node)
-        self.view = ClusterView(self.view.scheduler, fault=why, retries=dict(self._retries))
+        self.view = ClusterView(
+            self.view.scheduler, fault=why, remedy=remedy, retries=dict(self._retries)
+        )
+        self._answered.set()
 
     def _publish(self) -> None:
         nodes = tuple(_view(node) for node in self._nodes.all())
@@ -345,6 +353,7 @@ class ClusterExecutor(LimitedExecutor):
             nodes=nodes,
             retries=dict(self._retries),
         )
+        self._answered.set()
 
     # ---- nodes ---------------------------------------------------------------------------------
 

@@ -29,7 +29,6 @@ __all__ = [
     "AwayError",
     "SchedulerPlace",
     "knock",
-    "offers_there",
     "refuse_versions",
     "versions_there",
 ]
@@ -113,12 +112,6 @@ async def versions_there(address: str, security: Any) -> dict[str, str | None]:
     """
     asked = await _ask(address, security, lambda there: there.versions(packages=["livepick"]))
     return dict(asked["packages"])
-
-
-async def offers_there(address: str, security: Any) -> list[dict[str, float]]:
-    """Ask the scheduler what each of its workers offers; see ``versions_there``."""
-    asked = await _ask(address, security, lambda there: there.identity(n_workers=-1))
-    return [dict(worker["resources"]) for worker in asked["workers"].values()]
 
 
 async def knock(address: str, seconds: float) -> None:
