@@ -16,10 +16,14 @@ from dataclasses import dataclass
 
 from livepick.errors import ProviderError
 
-__all__ = ["VISIBLE", "GpuPin", "pins", "visible_gpus"]
+__all__ = ["PROBES_AT_A_TIME", "VISIBLE", "GpuPin", "pins", "visible_gpus"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Variable that hides the other GPUs from CUDA; -1 hides all."""
+
+PROBES_AT_A_TIME = 4
+"""GPUs on which a model is tried at the same time: each try takes processor time and memory of the
+machine."""
 
 ORDER = "CUDA_DEVICE_ORDER"
 """By default CUDA puts the fastest GPU first, and ``nvidia-smi`` sorts by the place on the bus."""

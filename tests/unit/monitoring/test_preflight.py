@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,9 +198,13 @@ def test_each_gpu_of_the_engine_is_tried_and_named(
 ) -> None:
     """In the environment of its worker."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    monkeypatch.setattr(
-        picking, "_in_a_worker", lambda function, config, device: function(config, device)
-    )
+    own = threading.Lock()
+
+    def in_a_worker(function: Callable[..., str], config: Config, device: Device) -> str:
+        with own:  # a worker has an environment of its own
+            return function(config, device)
+
+    monkeypatch.setattr(picking, "_in_a_worker", in_a_worker)
 
     def probe(config: Config, device: Device) -> str:
         if os.environ["CUDA_VISIBLE_DEVICES"] == broken:

@@ -7,6 +7,7 @@ import functools
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from livepick.config.schema import Config
@@ -24,7 +25,7 @@ from livepick.models.start_weights import read_start_weights
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.micrographs import micrographs
 from livepick.picking import tasks
-from livepick.picking.gpu_pins import GpuPin, pins
+from livepick.picking.gpu_pins import PROBES_AT_A_TIME, GpuPin, pins
 from livepick.retraining.curated_picks import CuratedPicks, shortened_list
 from livepick.retraining.seeds_from_coordinates import refuse_too_few
 
@@ -43,12 +44,17 @@ def picking_device(config: Config) -> Check:
         return Check(name, "fault", error.what, error.remedy)
     if not devices:
         return _one_device(name, config, _probe_blob_picker)
-    tried = {
-        device: _one_device(name, config, functools.partial(_probe_on, device))
-        for device in devices
-    }
-    found = "; ".join(f"{device.name}: {check.found}" for device, check in tried.items())
-    worst = max(tried.values(), key=lambda check: ("ok", "warning", "fault").index(check.verdict))
+    with ThreadPoolExecutor(PROBES_AT_A_TIME, "probe") as probes:
+        tried = list(
+            probes.map(
+                lambda device: _one_device(name, config, functools.partial(_probe_on, device)),
+                devices,
+            )
+        )
+    found = "; ".join(
+        f"{device.name}: {check.found}" for device, check in zip(devices, tried, strict=True)
+    )
+    worst = max(tried, key=lambda check: ("ok", "warning", "fault").index(check.verdict))
     return Check(name, worst.verdict, found, worst.remedy)
 
 

@@ -7,12 +7,12 @@ help; a GPU or a folder that is missing may come back.
 import os
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from livepick.config.engine_section import CudaSettings
 from livepick.config.sections import Device
-from livepick.core.contracts.job import CPU, CUDA
 from livepick.errors import ConfigError, EngineError, ModelError, ProviderError
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.host.memory import total_bytes
@@ -20,7 +20,7 @@ from livepick.host.processors import usable_processors
 from livepick.host.trainer_packages import missing_packages
 from livepick.models.general_model import SHIPPED
 from livepick.picking import tasks
-from livepick.picking.gpu_pins import GpuPin, pins
+from livepick.picking.gpu_pins import PROBES_AT_A_TIME, GpuPin, pins
 from livepick.picking.job_limits import JobLimits
 
 __all__ = ["Offer", "check_machine"]
@@ -213,26 +213,30 @@ def find_provider(device: Device, devices: Sequence[int]) -> str:
     ModelError
         The model does not run.
     """
-    found = CPU if device == "cpu" else CUDA
-    for pin in _pins(devices) or (None,):
-        gpu = "the GPU" if pin is None else pin.name
-        place = "the CPU" if device == "cpu" else gpu
-        try:
-            found = call_isolated(probe_on, pin, device, timeout_seconds=PROBE_SECONDS, log=False)
-        except ProviderError as error:
-            raise ProviderError(
-                f"{gpu} cannot be used: {error.what.partition(': ')[2]}",
-                "Check nvidia-smi, the driver and that only onnxruntime-gpu is installed"
-                " (deploy/README.md). To offer the CPU instead, start with --device cpu.",
-            ) from error
-        except (ProcessDiedError, OSError) as error:
-            raise ModelError(
-                f"the model that ships with livepick does not run on {place}:"
-                f" {error or type(error).__name__}",
-                "Check the memory of the machine, the GPU's driver and the installation of"
-                " onnxruntime.",
-            ) from error
-    return found
+    with ThreadPoolExecutor(PROBES_AT_A_TIME, "probe") as probes:
+        found = probes.map(lambda pin: _try_on(pin, device), _pins(devices) or (None,))
+    return set(found).pop()
+
+
+def _try_on(pin: GpuPin | None, device: Device) -> str:
+    """Run the model that ships with livepick in a process of its own; return the provider."""
+    gpu = "the GPU" if pin is None else pin.name
+    place = "the CPU" if device == "cpu" else gpu
+    try:
+        return call_isolated(probe_on, pin, device, timeout_seconds=PROBE_SECONDS, log=False)
+    except ProviderError as error:
+        raise ProviderError(
+            f"{gpu} cannot be used: {error.what.partition(': ')[2]}",
+            "Check nvidia-smi, the driver and that only onnxruntime-gpu is installed"
+            " (deploy/README.md). To offer the CPU instead, start with --device cpu.",
+        ) from error
+    except (ProcessDiedError, OSError) as error:
+        raise ModelError(
+            f"the model that ships with livepick does not run on {place}:"
+            f" {error or type(error).__name__}",
+            "Check the memory of the machine, the GPU's driver and the installation of"
+            " onnxruntime.",
+        ) from error
 
 
 def _pins(devices: Sequence[int]) -> tuple[GpuPin, ...]:

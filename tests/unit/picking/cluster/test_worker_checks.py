@@ -1,10 +1,13 @@
 """Checks of a machine before it joins a cluster."""
 
+import threading
+
 import pytest
 
 from livepick.config.engine_section import CudaSettings
-from livepick.core.contracts.job import CPU
-from livepick.errors import ConfigError, EngineError, ProviderError
+from livepick.core.contracts.job import CPU, CUDA
+from livepick.errors import ConfigError, EngineError, ModelError, ProviderError
+from livepick.host.isolated_call import ProcessDiedError
 from livepick.picking import job_limits
 from livepick.picking.cluster import worker_checks
 from livepick.picking.cluster.worker_checks import check_machine, worker_count
@@ -111,6 +114,30 @@ def test_without_a_gpu_it_does_not_join():
 
 def test_the_shipped_model_runs_on_the_cpu_if_that_is_said():
     assert worker_checks.find_provider("cpu", ()) == CPU
+
+
+def test_gpus_are_tried_side_by_side_a_few_at_a_time(monkeypatch):
+    """The first one that fails, in the order of the list, is told."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    both, most, now, lock = threading.Barrier(2), [], [], threading.Lock()
+
+    def probe(function, pin, *given, **options):
+        with lock:
+            now.append(pin)
+            most.append(len(now))
+        if pin.index < 2:
+            both.wait(30)
+        with lock:
+            now.remove(pin)
+        if pin.index in (5, 7):
+            raise ProcessDiedError(f"signal of {pin.index}")
+        return CUDA
+
+    monkeypatch.setattr(worker_checks, "call_isolated", probe)
+    assert worker_checks.find_provider("require-gpu", range(5)) == CUDA
+    with pytest.raises(ModelError, match=r"does not run on GPU 5: signal of 5"):
+        worker_checks.find_provider("require-gpu", range(9))
+    assert 2 <= max(most) <= worker_checks.PROBES_AT_A_TIME
 
 
 def test_a_gpu_that_the_batch_job_does_not_have_is_named(monkeypatch):
