@@ -6,6 +6,9 @@ Micrographs arrive as fast as they are picked, so that a few are always waiting.
 during the run. Its median in the last quarter of the micrographs must be within 5 % of that in the
 second quarter, both for resident and for private memory (not shared with other processes). So must
 the number of descriptors, and the dispatch loop must never pause for more than two seconds.
+
+With few micrographs, such as 100, the script is only tried: the processes are still starting, and their
+memory is not constant yet.
 """
 
 import argparse
@@ -29,6 +32,9 @@ DRAWINGS = 16
 
 AHEAD = 60
 """Maximum number of waiting micrographs."""
+
+LEAST_SAMPLES = 16
+"""Samples of a session, however short it is, so that each quarter has some."""
 
 MOST_MORE_DESCRIPTORS = 5
 
@@ -125,6 +131,7 @@ def _soak(
     drawings = _drawings()
     memories = {"main": Memory(), "worker": Memory()}
     loop, main = Loop(), psutil.Process(service.pid)
+    ahead = min(AHEAD, count // LEAST_SAMPLES)  # no more are picked between two samples
     written = picked = 0
     started = sampled_at = time.monotonic()
     while picked < count:
@@ -132,7 +139,7 @@ def _soak(
             raise SystemExit(
                 f"ended at {picked} micrographs:\n{(place / 'log').read_text()[-2000:]}"
             )
-        while written < min(count, picked + AHEAD):
+        while written < min(count, picked + ahead):
             written += 1
             image = drawings[written % DRAWINGS] + np.float32(written)
             land(place / "in" / f"mic_{written:05d}.mrc", image)
