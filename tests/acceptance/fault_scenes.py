@@ -64,9 +64,17 @@ class Scene:
 
     def __init__(self, folder, *, elsewhere="", patient=False):
         self.patient = patient
+        with contextlib.ExitStack() as ending:  # ends everything if something does not start
+            self._begin(folder, elsewhere, ending)
+            self._ending = ending.pop_all()
+
+    def _begin(self, folder, elsewhere, ending):
         self.machine = Machine() if elsewhere else None
+        if self.machine is not None:
+            ending.callback(self.machine.end)
         on = self.machine if elsewhere == "cluster" else None
         self.cluster = Cluster(folder, scheduler_on=on)
+        ending.callback(self.cluster.end)
         program = folder / "program"
         program.write_text(PROGRAM)
         program.chmod(0o755)
@@ -75,6 +83,7 @@ class Scene:
             folder,
             output={"formats": FORMATS, "on_picked": [str(program)]},
         )
+        ending.callback(self.session.end)
         self.cluster.serve(self.session)
         self.workers = []
         self.cluster.start_scheduler()
@@ -129,10 +138,7 @@ class Scene:
 
     def end(self):
         """End the session and the cluster."""
-        self.session.end()
-        self.cluster.end()
-        if self.machine is not None:
-            self.machine.end()
+        self._ending.close()
 
 
 def hold_jobs(scene):
@@ -214,9 +220,12 @@ def on_processes(folder):
     """Run the session of a scene on processes of this machine; return the checksums."""
     session = Session(folder, output={"formats": FORMATS})
     session.drop(MICROGRAPHS)
-    session.start()
-    session.until(lambda: session.picked() == MICROGRAPHS, "picks on processes")
-    assert session.stop() == 0
+    try:
+        session.start()
+        session.until(lambda: session.picked() == MICROGRAPHS, "picks on processes")
+        assert session.stop() == 0
+    finally:
+        session.end()
     return checksums(session)
 
 

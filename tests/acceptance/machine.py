@@ -31,7 +31,14 @@ class Machine:
         )
         holder = ["unshare", "--net", "--uts", "--mount", "cat"]  # ends with the pipe, so with us
         self._holder = subprocess.Popen(holder, stdin=subprocess.PIPE)
-        self._until_unshared()
+        try:
+            self._until_unshared()
+            self._connect()
+        except BaseException:
+            self.end()
+            raise
+
+    def _connect(self):
         ends = ["type", "veth", "peer", "name", "eth0", "netns", str(self._holder.pid)]
         _run("ip", "link", "add", self.cable, *ends)
         _run("ip", "address", "add", f"{self.ours}/30", "dev", self.cable)

@@ -6,6 +6,7 @@ long each takes.
 """
 
 import pytest
+from cluster import Cluster
 from fault_scenes import Scene, faults_of, on_processes
 
 pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
@@ -60,3 +61,18 @@ def test_a_service_killed_while_the_cluster_works_loses_nothing(make_scene, expe
     scene.run("service killed", after_seconds=1.5)
 
     assert faults_of(scene, expected, restarts=1) == []
+
+
+@pytest.mark.usefixtures("needs_machine")
+def test_a_scene_that_cannot_begin_leaves_no_process(tmp_path, monkeypatch):
+    started = []
+
+    def fails(cluster, *_, on, **__):
+        started.extend([cluster.scheduler, on._holder])
+        raise AssertionError("the worker does not join")
+
+    monkeypatch.setattr(Cluster, "start_worker", fails)
+    with pytest.raises(AssertionError, match="does not join"):
+        Scene(tmp_path, elsewhere="cluster")
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)

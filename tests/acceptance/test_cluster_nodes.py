@@ -35,10 +35,12 @@ both had been installed."""
 def pool(tmp_path_factory):
     """Return a cluster of one worker, for all tests that leave it as it is."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start_scheduler()
-    cluster.start_worker()
-    yield cluster
-    cluster.end()
+    try:
+        cluster.start_scheduler()
+        cluster.start_worker()
+        yield cluster
+    finally:
+        cluster.end()
 
 
 @pytest.fixture
