@@ -7,8 +7,8 @@ during the run. Its median in the last quarter of the micrographs must be within
 second quarter, both for resident and for private memory (not shared with other processes). So must
 the number of descriptors, and the dispatch loop must never pause for more than two seconds.
 
-With few micrographs, such as 100, the script is only tried: the processes are still starting, and their
-memory is not constant yet.
+With few micrographs, such as 100, the script is only tried: the processes are still starting, and
+their memory is not constant yet.
 """
 
 import argparse
