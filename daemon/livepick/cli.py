@@ -15,7 +15,8 @@ from typing import Any
 import typer
 
 from livepick import __version__
-from livepick.errors import EXIT_CONFIG, BusyError, ConfigError, LivepickError
+from livepick.errors import EXIT_CONFIG, BusyError, ConfigError, LedgerError, LivepickError
+from livepick.host.sqlite_version import SQLITE_REMEDY, sqlite_fault, sqlite_version
 
 __all__ = ["COMMANDS", "EXIT_BUSY", "main"]
 
@@ -44,11 +45,15 @@ COMMANDS = {
 _READS_ITS_OPTIONS = ("relion-job",)
 """Commands that get their options as words, because a wrong one must not end them here."""
 
+_WITHOUT_LEDGER = ("doctor", "diameter", "pick", "relion-job", "worker", "evaluate", "simulate")
+"""Commands that an old SQLite does not stop: they have no ledger, or say what is wrong with it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command named in ``argv``; return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        _check_sqlite(_called(arguments))
         _application(arguments)(arguments, prog_name="livepick")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -68,6 +73,25 @@ def _exit_status(error: LivepickError) -> int:
             return 1
 
 
+def _called(arguments: Sequence[str]) -> str | None:
+    """Return the name of the called command; None: only options of livepick itself."""
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
+def _check_sqlite(called: str | None) -> None:
+    """Say that SQLite is too old. Raises LedgerError if the command needs a ledger."""
+    fault = sqlite_fault()
+    says_it_itself = called == "check" and sqlite_version()
+    if called not in COMMANDS or says_it_itself or fault is None:
+        return
+    if called not in _WITHOUT_LEDGER or not sqlite_version():
+        raise LedgerError(fault, SQLITE_REMEDY)
+    sys.stderr.write(
+        f"livepick: {fault}\n  livepick {called} works without one, and livepick run will not."
+        f" {SQLITE_REMEDY}\n"
+    )
+
+
 def _application(arguments: Sequence[str]) -> typer.Typer:
     """Return the application; only the module of the called command is imported."""
     app = typer.Typer(
@@ -78,7 +102,7 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_options)
-    called = next((word for word in arguments if not word.startswith("-")), None)
+    called = _called(arguments)
     for name, summary in COMMANDS.items():
         command = _load(name) if name == called else _not_called
         if isinstance(command, typer.Typer):

@@ -26,6 +26,7 @@ from livepick.errors import (
 )
 from livepick.host.filesystem import awaited_mount, file_system_type, is_network
 from livepick.host.lock import StateLock
+from livepick.host.sqlite_version import SQLITE_REMEDY, sqlite_fault
 from livepick.ledger.damage import (
     Lost,
     fault_of_file,
@@ -68,9 +69,6 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 version is released, ``SCHEMA`` is no longer edited: later changes are added here and never edited.
 """
 
-OLDEST_SQLITE = (3, 37)
-"""Oldest supported SQLite: the first with STRICT tables."""
-
 BUSY_SECONDS = 5.0
 """Time to wait while another program locks the ledger."""
 
@@ -110,6 +108,7 @@ class Database:
         mode: Literal["ro", "rwc", "ro&immutable=1"],
         lock: StateLock | None = None,
     ) -> None:
+        _refuse_old_sqlite()
         self.path = path
         self.damage: DamagedLedgerError | None = None
         """The last damage that a method has met; None if there was none."""
@@ -447,11 +446,9 @@ def newest_version() -> int:
 
 
 def _refuse_old_sqlite() -> None:
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise LedgerError(
-            f"this Python has SQLite {sqlite3.sqlite_version}",
-            f"livepick needs {'.'.join(map(str, OLDEST_SQLITE))} or newer: use another Python.",
-        )
+    """Do not read a ledger either: to an old SQLite, its STRICT tables look like damage."""
+    if (fault := sqlite_fault()) is not None:
+        raise LedgerError(fault, SQLITE_REMEDY)
 
 
 def _refuse_network(path: Path) -> None:

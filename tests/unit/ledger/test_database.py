@@ -14,6 +14,7 @@ from landings import ROOT, V1, A, claim_one
 from factories import make_result
 from livepick.errors import (
     BusyError,
+    DamagedLedgerError,
     LedgerError,
     LedgerWriteError,
 )
@@ -167,11 +168,14 @@ def test_no_session_begins_where_a_disk_is_not_mounted(tmp_path, monkeypatch):
         pass
 
 
-def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
-    """The error names the version, instead of a syntax error in the schema."""
-    monkeypatch.setattr(database_module, "OLDEST_SQLITE", (99, 0))
-    with pytest.raises(LedgerError, match=r"needs 99\.0 or newer"):
-        Database.writable(tmp_path / LEDGER)
+@pytest.mark.parametrize("opened", [Database.writable, Database.read_only, Database.at_rest])
+def test_an_old_sqlite_is_refused(ledger, tmp_path, opened, monkeypatch):
+    """Reading too: its STRICT tables would look like damage, and be set aside."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    with pytest.raises(LedgerError, match=r"has SQLite 3\.34\.1, and") as error:
+        opened(tmp_path / "state" / LEDGER)
+    assert not isinstance(error.value, DamagedLedgerError)
 
 
 def test_a_full_disk_changes_nothing_and_the_write_can_be_repeated(ledger):

@@ -16,6 +16,7 @@ from livepick import __version__
 from livepick.host.disks import space_of
 from livepick.host.filesystem import is_network, mount_of
 from livepick.host.processors import usable_processors
+from livepick.host.sqlite_version import sqlite_version
 from livepick.monitoring.human_units import size
 
 __all__ = ["file_systems", "gpus", "limits", "log", "machine", "processes", "systemd", "versions"]
@@ -39,6 +40,7 @@ def versions() -> Iterator[str]:
     """Yield the versions of livepick, Python, the system and the packages."""
     yield f"livepick {__version__}, in {Path(__file__).parents[2]}"
     yield f"Python {platform.python_version()} ({sys.executable})"
+    yield f"SQLite {sqlite_version() or 'is not in this Python'}"
     yield f"system: {_system()}, {platform.machine()}"
     required = importlib.metadata.requires("livepick") or []
     used = (one for one in required if not re.search(r"extra == .dev", one))

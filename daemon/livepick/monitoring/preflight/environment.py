@@ -12,6 +12,7 @@ from livepick.config.web_config import check_exposure, read_protection
 from livepick.config.web_tls import make_context
 from livepick.errors import ConfigError
 from livepick.host.lock import holder
+from livepick.host.sqlite_version import SQLITE_REMEDY, sqlite_fault, sqlite_version
 from livepick.ledger.database import LEDGER
 from livepick.ledger.session_config import recorded_particle, with_measured
 from livepick.models.general_model import SHIPPED
@@ -48,6 +49,7 @@ def check_environment(written: WrittenConfig) -> Iterator[Check]:
     """Run the checks one after another, and yield each result as soon as it is known."""
     known = recorded_particle(written.state.directory)
     config = with_measured(written, known)
+    yield _sqlite()
     for folder in config.watch.directories:
         yield watched_folder(folder, config.watch.mode)
     yield from watched_files(config)
@@ -73,6 +75,13 @@ def check_environment(written: WrittenConfig) -> Iterator[Check]:
     yield free_space("state disk", config.state.directory, STATE_GIB)
     yield _web_address(config)
     yield _system_time()
+
+
+def _sqlite() -> Check:
+    name = "SQLite"
+    if (fault := sqlite_fault()) is not None:
+        return Check(name, "fault", fault, SQLITE_REMEDY)
+    return Check(name, "ok", sqlite_version())
 
 
 def _web_address(config: Config) -> Check:
