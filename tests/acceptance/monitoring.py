@@ -33,16 +33,22 @@ class Prometheus:
         Further settings of the scrape.
     own_disks
         Roles of the disks that only the test fills. How full another is, no test can say.
+    slower
+        Scales of alerts, by name, that need a cause several times in their window. How long it
+        takes to cause it again depends on the machine.
     """
 
-    def __init__(self, program, folder, *, target, scale, scrape=None, own_disks=()):
+    def __init__(self, program, folder, *, target, scale, scrape=None, own_disks=(), slower=None):
         folder.mkdir()
         self.own_disks = own_disks
         self.log = folder / "log"
-        (folder / "rules.yml").write_text(rules(ALERTS, scale=scale))
+        scales = {alert.name: scale for alert in ALERTS} | (slower or {})
+        for each in set(scales.values()):
+            alerts = [alert for alert in ALERTS if scales[alert.name] == each]
+            (folder / f"rules-{each:g}.yml").write_text(rules(alerts, scale=each))
         config = {
             "global": {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE},
-            "rule_files": ["rules.yml"],
+            "rule_files": ["rules-*.yml"],
             "scrape_configs": [
                 {
                     "job_name": "livepick",

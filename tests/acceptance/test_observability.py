@@ -74,11 +74,9 @@ def watch(tmp_path):
     """Return a function that watches an address by a Prometheus, which ends with the test."""
     with contextlib.ExitStack() as ending:
 
-        def start(target, scale=SCALE, own_disks=()):
+        def start(target, scale=SCALE, **options):
             folder = tmp_path / "prometheus"
-            prometheus = Prometheus(
-                PROMETHEUS, folder, target=target, scale=scale, own_disks=own_disks
-            )
+            prometheus = Prometheus(PROMETHEUS, folder, target=target, scale=scale, **options)
             ending.callback(prometheus.close)
             return prometheus
 
@@ -132,13 +130,21 @@ class BadFiles(Microscope):
             path.write_bytes(b"not a micrograph" * 1000)
 
 
-def kill_workers(session, count):
-    """Kill this many workers, each as soon as it is there; after more than two the service ends."""
-    for _ in range(count):
+def kill_workers(session, prometheus, alert):
+    """Kill a worker after the other, each once the one before has been replaced and picks.
+
+    It ends with the alert, however long a worker takes to start.
+    """
+    while alert not in prometheus.firing():
         session.until(session.workers, "a worker")
         (victim, *_) = session.workers()
         victim.kill()
         session.until(lambda gone=victim: not is_worker(gone), "its end")
+        before = session.picked()
+        session.until(
+            lambda n=before: session.picked() > n or alert in prometheus.firing(),
+            "picks of the next worker",
+        )
 
 
 def fill(disk):
@@ -282,7 +288,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         output={"directory": str(small_disk)},
     )
     session.start()
-    prometheus = watch(address, own_disks=["output"])
+    prometheus = watch(address, own_disks=["output"], slower={"LivepickWorkersDie": SCALE / 5})
     until = prometheus.until
     with Microscope(session, 0.6) as microscope:
         session.until(lambda: session.picked() > 2, "some picked")
@@ -306,7 +312,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
             path.unlink()
         del session.settings["picking"]["treshold"]
         edit(session, picking={"threshold": 1.0})
-        kill_workers(session, 2)
+        kill_workers(session, prometheus, "LivepickWorkersDie")
         until(
             fire=["LivepickWorkersDie", "LivepickNothingFound", "LivepickManyEmpty"],
             silent=["LivepickConfigRefused"],
