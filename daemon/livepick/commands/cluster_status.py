@@ -29,18 +29,21 @@ def cluster_status(cluster: ClusterView | None) -> "list[RenderableType]":
         return [Text(f"The scheduler {cluster.scheduler} is not connected.", style="yellow")]
     count, accepted = len(cluster.nodes), cluster.count("accepted")
     workers = f"{accepted} of {count} worker{'' if count == 1 else 's'}"
-    title = (
-        f"Cluster {cluster.scheduler}: {workers} accepted, {cluster.slots} micrographs at a time"
-    )
+    at_a_time = f"{cluster.slots} micrograph{'' if cluster.slots == 1 else 's'} at a time"
+    title = f"Cluster {cluster.scheduler}: {workers} accepted, {at_a_time}"
     if not cluster.nodes:
         return [Text(title, style="yellow")]
     table = Table(title=Text(title), title_justify="left")
     for name in ("worker", "host", "state"):
         table.add_column(name, overflow="fold")
-    for name in ("at a time", "memory", "livepick", "GPUs set aside"):
+    for name in ("at a time", "memory", "livepick"):
         table.add_column(name, justify="right")
+    has_aside = any(node.gpus_aside for node in cluster.nodes)
+    if has_aside:
+        table.add_column("GPUs set aside", overflow="fold")
     for node in cluster.nodes[:_WORKERS]:
-        table.add_row(*map(Text, _cells(node)), style=_style(node))
+        cells = _cells(node) if has_aside else _cells(node)[:-1]
+        table.add_row(*map(Text, cells), style=_style(node))
     more = count - _WORKERS
     return [table, Text(f"and {more} more", style="dim")] if more > 0 else [table]
 

@@ -171,7 +171,12 @@ def _log_through_root() -> None:
 
 
 def _is_not_of_the_connection(record: logging.LogRecord) -> bool:
-    """Return False for the tracebacks of a lost connection, which this program names itself."""
+    """Return False for the tracebacks of a lost connection, which this program names itself.
+
+    False as well for the scheduler's word that a worker is to leave, if it has just left.
+    """
+    if str(record.msg).startswith("Invalid Worker.status transition"):
+        return False
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or not issubclass(kind, OSError)  # Dask's and TimeoutError are of it
 

@@ -216,6 +216,7 @@ def test_dask_logs_no_traceback_of_a_lost_connection(caplog):
     try:
         for error in (distributed.comm.CommClosedError("pool closing"), ValueError("a bug")):
             logger.error("heartbeat", exc_info=error)
+        logger.error("Invalid Worker.status transition: %s -> %s", "closing", "closing_gracefully")
     finally:
         logger.removeFilter(worker_program._is_not_of_the_connection)
     assert [str(one.exc_info[1]) for one in caplog.records] == ["a bug"]
