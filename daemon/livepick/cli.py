@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
     "check": "Check a config and the machine before the service is started.",
     "status": "Show the state of a session, whether or not the service is running.",
+    "deploy": "Write systemd units, dashboards, alert rules and scrape config into a folder.",
     "doctor": "Print versions, config, errors, disks and limits, to attach to a report.",
     "report": "Write a report of a session as one HTML file.",
     "retrain": "Train a new model with the same settings, by editing the config.",
@@ -45,7 +46,16 @@ COMMANDS = {
 _READS_ITS_OPTIONS = ("relion-job",)
 """Commands that get their options as words, because a wrong one must not end them here."""
 
-_WITHOUT_LEDGER = ("doctor", "diameter", "pick", "relion-job", "worker", "evaluate", "simulate")
+_WITHOUT_LEDGER = (
+    "deploy",
+    "doctor",
+    "diameter",
+    "pick",
+    "relion-job",
+    "worker",
+    "evaluate",
+    "simulate",
+)
 """Commands that an old SQLite does not stop: they have no ledger, or say what is wrong with it."""
 
 

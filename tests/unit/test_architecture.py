@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from livepick.deployment.shipped_files import deploy_files
+
 ROOT = Path(__file__).parents[2]
 DAEMON = ROOT / "daemon" / "livepick"
 
@@ -71,6 +73,8 @@ def test_a_wheel_holds_all_that_is_no_python(tmp_path: Path) -> None:
     assert "livepick/ledger/schema.sql" in inside
     assert any(name.startswith("livepick/web/templates/") for name in inside)
     assert "livepick_trainer/__main__.py" in inside
+    shipped = {f"livepick/shipped/deploy/{name}" for name in deploy_files()}
+    assert {*shipped, "livepick/shipped/config.example.yaml"} - inside == set()
 
 
 @pytest.mark.parametrize("kind", ["unit", "acceptance"])
