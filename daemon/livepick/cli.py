@@ -29,6 +29,7 @@ COMMANDS = {
     "status": "Show the state of a session, whether or not the service is running.",
     "deploy": "Write systemd units, dashboards, alert rules and scrape config into a folder.",
     "doctor": "Print versions, config, errors, disks and limits, to attach to a report.",
+    "classes": "Make 2D class averages of the newest picks now, as a picture.",
     "report": "Write a report of a session as one HTML file.",
     "retrain": "Train a new model with the same settings, by editing the config.",
     "models": "List, show, promote, roll back and remove the models of a session.",

@@ -9,7 +9,8 @@
                           └─ trainer (a process) ─ bundle
 
 Each of these parts has a thread: the watcher, the dispatch loop, the scheduler of retraining, the
-web server, the search for CTF files, the measurement of the particle and the monitoring of GPUs.
+web server, the search for CTF files, the measurement of the particle, the class averages and the
+monitoring of GPUs.
 The main thread handles signals, checks the config file for edits, and runs the supervisor, which
 reports the state of the service. Only the main thread applies a new config: it passes to each part
 the settings that the part needs. A diameter that was measured is applied like an edit.
@@ -33,6 +34,7 @@ from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
+from livepick.classes.session_classes import SessionClasses
 from livepick.config.last_known_good import save_config_copy
 from livepick.config.measured_particle import resolve
 from livepick.config.recommendations import advice
@@ -51,6 +53,7 @@ from livepick.errors import (
 )
 from livepick.host.gpus import GpuMonitor, nvml
 from livepick.host.lock import lock_file
+from livepick.host.processors import usable_processors
 from livepick.host.systemd import Systemd
 from livepick.host.threads import Ended, Threads
 from livepick.host.unexpected_errors import UnexpectedErrors
@@ -303,6 +306,9 @@ class Service:
         # Retraining: picks → trainer process → promotion gate → model for the dispatch loop.
         self._scheduler = self._make_scheduler(reader, workers, model)
 
+        # Class averages: newest picks → program of the trainer → the page.
+        self._classes = self._make_classes(reader, workers)
+
         # Monitoring: the supervisor reads all parts; the page and the metrics show what it reports.
         self._gpu_monitor = GpuMonitor(nvml(), unexpected=self._unexpected)
         self._supervisor = Supervisor(
@@ -322,6 +328,7 @@ class Service:
             unexpected=self._unexpected,
             page_problems=self._page.problems,
             particle=lambda: self._measuring.state,
+            classes=lambda: self._classes.state,
         )
         self._supervisor.describe(model.card)
         submit_picture = functools.partial(workers.engine.submit_timed, PICTURE_SECONDS)
@@ -441,6 +448,21 @@ class Service:
             unexpected=self._unexpected,
         )
 
+    def _make_classes(self, reader: LedgerReader, workers: Workers) -> SessionClasses:
+        return SessionClasses(
+            self._config,
+            ledger=reader,
+            send=self._inbox.put,
+            is_training=lambda: self._scheduler.is_training,
+            processors=usable_processors(),
+            on_cluster=self._uses_heavy_workers(workers),
+            start=self._start_of_trainers(workers),
+            unexpected=self._unexpected,
+        )
+
+    def _uses_heavy_workers(self, workers: Workers) -> bool:
+        return workers.cluster is not None and self._config.engine.heavy != "local"
+
     def _start_of_trainers(self, workers: Workers) -> StartTrainer:
         """Return the function that starts trainers, on this machine or on the cluster."""
         if workers.cluster is None or self._config.engine.heavy == "local":
@@ -488,6 +510,7 @@ class Service:
             threading.Thread(target=self._recovery.run, name="recovery", daemon=True).start()
         self._threads.start("scheduler", self._scheduler.run)
         self._threads.start("ctf watcher", self._ctf_watcher.run)
+        self._threads.start("class averages", self._classes.run)
         # Not waited for at the end: its process ends with the program.
         threading.Thread(target=self._measuring.run, name="particle", daemon=True).start()
         self._threads.start("gpus", self._gpu_monitor.run)
@@ -588,6 +611,7 @@ class Service:
                 _log.warning("config: %s", sentence)
         self._config = config
         self._scheduler.use(config)
+        self._classes.use(config)
         self._ctf_watcher.use(config.micrograph.ctf)
         if any(change.name.startswith("picking.") for change in changes):
             self._inbox.put(PickingChanged(config.picking.fixed_threshold, config.picking.repick))
@@ -597,6 +621,7 @@ class Service:
         if self._recovery is not None:
             self._recovery.stop()
         self._scheduler.stop()
+        self._classes.stop()
         self._ctf_watcher.stop()
         self._measuring.stop()
         self._gpu_monitor.stop()

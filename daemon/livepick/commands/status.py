@@ -22,6 +22,11 @@ from livepick.core.formats.header import NOTE_WORDS
 from livepick.errors import EXIT_CONFIG, ConfigError
 from livepick.ingest.skipped import SkippedView
 from livepick.ledger.session_config import session_config
+from livepick.monitoring.class_status import (
+    classes_sentence,
+    freshness_sentence,
+    view_hint,
+)
 from livepick.monitoring.particle_status import particle_sentence
 from livepick.monitoring.problem import (
     Problem,
@@ -215,6 +220,7 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
         threshold = f"threshold {present.threshold:.3f}{fixed}"
         parts.append(Text(f"Model {model.version}, {model.kind}{note}, {threshold}"))
     parts.append(Text(present.training.sentence))
+    parts += _class_averages(present)
     parts += [
         Text(finding.sentence, style="yellow" if finding.is_fault else "dim")
         for finding in present.findings
@@ -230,6 +236,19 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
         title = "Not picked again: these micrographs keep their picks of an older model"
         parts.append(_failures(title, present.repick_failures))
     return Group(*parts)
+
+
+def _class_averages(present: Status) -> "list[Text]":
+    """Return what the class averages of the newest picks show; nothing before the first ones."""
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    classes = present.classes
+    if classes.latest is None:
+        return []
+    sentence = f"{classes_sentence(classes)} {freshness_sentence(classes)}".strip()
+    hint = view_hint(classes.latest)
+    style = "yellow" if classes.latest.view_state == "one_view" else "dim"
+    return [Text(sentence), *([Text(hint, style=style)] if hint else [])]
 
 
 def _counts(present: Status) -> "Table":

@@ -43,5 +43,11 @@ DOUBTFUL_FRACTION = 0.5
 DOUBTFUL_SINGLE = 4
 """Up to this many doubtful and bad micrographs together are isolated cases."""
 
+CLASS_GOOD_FRACTION = 0.5
+"""Fraction of the picks in good class averages below which most picks may be junk."""
+
+CLASS_JUDGED_PARTICLES = 1000
+"""Fewest particles of class averages that are judged by it: classes of a few hundred are noisy."""
+
 UNREADABLE = ("unreadable", "broken_link", "too_deep")
 """Kinds of files left out (``livepick.ingest.skipped``) that are a fault whenever they occur."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationInfo, field_validator
 
+from livepick.config.class_averages_section import ClassAverages
 from livepick.config.engine_section import EngineSettings
 from livepick.config.error_messages import contradiction
 from livepick.config.output_sections import Output
@@ -62,6 +63,9 @@ class WrittenConfig(Section):
 
     retrain: Retrain = Retrain()
     """Conditions for the promotion of a new model."""
+
+    class_averages: ClassAverages = ClassAverages()
+    """Class averages of the newest picks."""
 
     output: Output
     """Output of coordinates."""

@@ -27,6 +27,7 @@ Part = Literal[
     "on_picked",
     "ctf",
     "particle",
+    "classes",
     "training",
     "drift",
     "monitoring",

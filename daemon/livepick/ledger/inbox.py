@@ -14,10 +14,11 @@ from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.quality import CtfFigures
 from livepick.ledger.rows import Claim, RecoveredPicks
-from livepick.ledger.session_rows import RunState, SkippedFiles
+from livepick.ledger.session_rows import ClassAveragesRow, RunState, SkippedFiles
 
 __all__ = [
     "CallEnded",
+    "ClassesMade",
     "CtfFound",
     "FilesSkipped",
     "Finished",
@@ -93,6 +94,13 @@ class ParticleChanged:
     """More is known about the particle of the session."""
 
     state: ParticleState
+
+
+@dataclass(frozen=True, slots=True)
+class ClassesMade:
+    """Class averages of the newest picks were made."""
+
+    row: ClassAveragesRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +208,7 @@ Message = (
     | RunChanged
     | ParticleSeen
     | ParticleChanged
+    | ClassesMade
     | CtfFound
     | CallEnded
     | Recovered

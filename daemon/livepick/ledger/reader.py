@@ -23,6 +23,7 @@ from livepick.ledger.output_rows import Measured, MeasuredSummary, Visible
 from livepick.ledger.rows import Counts, MicrographRow, MicrographState, Totals
 from livepick.ledger.session_rows import (
     Called,
+    ClassAveragesRow,
     ModelInUse,
     ParticleEvidenceRow,
     Rebuilt,
@@ -444,6 +445,33 @@ class LedgerReader:
         )
         return [ParticleEvidenceRow(*row) for row in rows]
 
+    def class_averages(self, limit: int = 1) -> list[ClassAveragesRow]:
+        """Return the class averages that were made last, the latest first."""
+        rows = self._rows("select * from class_averages order by number desc limit ?", limit)
+        return [ClassAveragesRow(*row) for row in rows]
+
+    def newest_picked(self, limit: int) -> list[MicrographRow]:
+        """Return the session's last landed micrographs with picks, the latest first.
+
+        Those of an earlier session in the same state folder are left out.
+        """
+        rows = self._rows(
+            "select * from micrograph not indexed where id > ? and picked_content is content"
+            " order by id desc limit ?",
+            self._session_after(),
+            limit,
+        )
+        return list(map(MicrographRow.of, rows))
+
+    def picked_after(self, micrograph_id: int) -> int:
+        """Return the number of micrographs with picks that landed after another one."""
+        sql = "select count(*) from micrograph where id > ? and picked_content is not null"
+        return int(self._rows(sql, micrograph_id)[0][0])
+
+    def _session_after(self) -> int:
+        """Return the largest id of the sessions before this one in the same state folder."""
+        return int((self._setting("particle_after") or [0])[0])
+
     def last_id(self) -> int:
         """Return the largest id of a micrograph; 0 if there is none."""
         return int(self._rows("select coalesce(max(id), 0) from micrograph")[0][0])
@@ -453,11 +481,10 @@ class LedgerReader:
 
         Those of an earlier session in the same state folder are left out.
         """
-        after = (self._setting("particle_after") or [0])[0]
         rows = self._rows(
             "select * from micrograph not indexed where id > ? and state <> 'failed'"
             " order by id limit ?",
-            after,
+            self._session_after(),
             limit,
         )
         return list(map(MicrographRow.of, rows))

@@ -5,12 +5,14 @@ import json
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from livepick.core.contracts.class_averages import ClassesOrder, ClassesResult, ViewState
 from livepick.core.contracts.judgement import Judgement
 from livepick.ledger.columns import Columns
 
 __all__ = [
     "JUDGEMENT",
     "Called",
+    "ClassAveragesRow",
     "ModelInUse",
     "ParticleEvidenceRow",
     "Rebuilt",
@@ -85,6 +87,56 @@ class ParticleEvidenceRow:
     """Content that was measured."""
     evidence: str | None
     """JSON of ``ParticleEvidence``; None: it could not be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAveragesRow:
+    """Class averages that were made of the picks that were then the newest."""
+
+    number: int
+    """Number of their folder."""
+    made_at: float
+    """Unix seconds."""
+    model_version: int
+    """Model that made the picks of the last micrograph."""
+    first_id: int
+    last_id: int
+    micrographs: int
+    """Number of micrographs that the particles are from."""
+    particles: int
+    good_particles: int
+    """Particles in classes that show a particle."""
+    classes: int
+    good_classes: int
+    view_state: ViewState
+    view_fraction: float | None
+    """Fraction of the good particles that show the largest view; None if unknown."""
+    views: int
+    """Number of views that can be told apart."""
+
+    @classmethod
+    def of(cls, number: int, order: ClassesOrder, result: ClassesResult) -> Self:
+        """Return the row for a result."""
+        return cls(
+            number,
+            result.made_at,
+            order.model_version,
+            order.first_id,
+            order.last_id,
+            result.micrographs,
+            result.particles,
+            result.good_particles,
+            len(result.classes),
+            result.good_classes,
+            result.views.state,
+            result.views.largest_fraction,
+            result.views.views,
+        )
+
+    @property
+    def good_fraction(self) -> float:
+        """Fraction of the particles that are in good classes."""
+        return self.good_particles / max(1, self.particles)
 
 
 @dataclass(frozen=True, slots=True)

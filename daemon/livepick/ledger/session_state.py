@@ -13,6 +13,7 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import (
     JUDGEMENT,
     Called,
+    ClassAveragesRow,
     Rebuilt,
     RunRow,
     RunState,
@@ -84,6 +85,7 @@ class SessionState:
             if present is not None:  # another sample: its particle is measured anew
                 self._database.change("delete from setting where name = 'particle'")
                 self._database.change("delete from particle_evidence")
+                self._database.change("delete from class_averages")
                 write_setting(self._database, "particle_after", [self._reader.last_id()])
             write_setting(
                 self._database, "session", {"name": session.name, "started_at": session.started_at}
@@ -146,6 +148,16 @@ class SessionState:
     def particle_changed(self, state: ParticleState) -> None:
         """Record what is known about the particle."""
         write_setting(self._database, "particle", state.to_json())
+
+    def classes_made(self, row: ClassAveragesRow) -> None:
+        """Record class averages; recording the same ones again changes nothing."""
+        values = dataclasses.astuple(row)
+        with self._database.transaction():
+            self._database.change(
+                f"insert into class_averages values ({', '.join('?' * len(values))})"  # noqa: S608
+                " on conflict do nothing",
+                *values,
+            )
 
     def written_as(self, form: Mapping[str, object]) -> None:
         """Record the form in which the coordinates files in the output folder were written."""

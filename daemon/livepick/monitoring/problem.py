@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 Kind = Literal[
+    "few_good_classes",
     "service_ended",
     "service_not_responding",
     "service_other_version",

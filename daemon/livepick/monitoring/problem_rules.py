@@ -15,6 +15,7 @@ from livepick.config.alert_thresholds import (
     UNREADABLE,
 )
 from livepick.ingest.skipped import SkippedView
+from livepick.monitoring.class_status import class_problems
 from livepick.monitoring.disk_usage import disk_problems, disk_usages
 from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
@@ -52,6 +53,7 @@ def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Itera
             "If the microscope should be collecting, check it and the motion correction."
             " If the session is over, you can ignore this.",
         )
+    yield from class_problems(status.classes, now=now)
     if status.training.state == "failed":
         yield Problem(
             "training_failed",

@@ -27,6 +27,11 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow
 from livepick.ledger.session_rows import SkippedFiles
 from livepick.models.registry import MODELS
+from livepick.monitoring.class_status import (
+    ClassesStatus,
+    classes_as_json,
+    read_classes_status,
+)
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.particle_status import particle_sentence
@@ -92,6 +97,8 @@ class Status:
     """The latest of them."""
     notes: Mapping[str, int] = field(default_factory=dict)
     """Number of micrographs with a note of each kind (``core.formats.header.Note``)."""
+    classes: ClassesStatus = field(default_factory=ClassesStatus)
+    """Latest class averages of the newest picks."""
     drift: tuple[Finding[DriftKind], ...] = ()
     """Differences of the last micrographs from the first that the model picked."""
     oldest_waiting_at: float | None = None
@@ -154,6 +161,7 @@ class Status:
                     for f in self.findings
                 ],
             },
+            "class_averages": classes_as_json(self.classes),
             "drift": [
                 {"finding": f.kind, "evidence": f.evidence, "remedy": f.remedy} for f in self.drift
             ],
@@ -227,6 +235,7 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
         training=training_status(config, runs, model, totals.counts),
         verdict=last_verdict(runs),
         findings=findings,
+        classes=read_classes_status(ledger),
         newest=[_row(row, roots) for row in ledger.latest(NEWEST)],
         drift=findings_of(read_drift(ledger) if drift is None else drift),
         failures=[_row(row, roots) for row in ledger.recent(FAILURES, state="failed")],

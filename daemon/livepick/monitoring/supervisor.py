@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from livepick import __version__
+from livepick.classes.making_state import MakingState
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
@@ -89,6 +90,8 @@ class Supervisor:
         Returns the problems of the page's own server.
     particle
         Returns what is known about the particle.
+    classes
+        Returns what is done about class averages at the moment.
     cluster
         Returns the cluster as it is now; None if the workers are on this machine.
     """
@@ -112,7 +115,9 @@ class Supervisor:
         page_problems: Callable[[], list[Problem]] = list,
         particle: Callable[[], ParticleState | None] = lambda: None,
         cluster: Callable[[], ClusterView | None] = lambda: None,
+        classes: Callable[[], MakingState] = MakingState,
     ) -> None:
+        self._classes = classes
         self._cluster = cluster
         self._particle = particle
         self._page_problems = page_problems
@@ -192,6 +197,7 @@ class Supervisor:
                 self._cached = dataclasses.replace(
                     status,
                     particle=self._particle() or status.particle,
+                    classes=dataclasses.replace(status.classes, making=self._classes()),
                     provider=self._provider,
                     disks=self._disks(),
                     cluster=self._cluster(),
@@ -299,6 +305,7 @@ class Supervisor:
             latest=self._ledger.latest(LATEST),
             empty_in_row=empty_in_row(self._ledger.latest(LATEST, picked=True)),
         )
+        self._metrics.classes.show(status.classes.latest)
         self._systemd.status(self._status_line(status))
 
     def _check_disks(self) -> None:

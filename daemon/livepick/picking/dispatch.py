@@ -30,6 +30,7 @@ from livepick.errors import (
 )
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.inbox import (
+    ClassesMade,
     FilesSkipped,
     Finished,
     Inbox,
@@ -393,13 +394,13 @@ class Dispatch:
                 self._end_recovery(kept, left)
             case RootState(root, available):
                 self._update_root(root, available=available)
-            case RunChanged() | FilesSkipped() | ParticleSeen() | ParticleChanged():
+            case RunChanged() | FilesSkipped() | ParticleSeen() | ParticleChanged() | ClassesMade():
                 self._record_session(message)
             case Stop():
                 self._begin_to_stop()
 
     def _record_session(
-        self, message: RunChanged | FilesSkipped | ParticleSeen | ParticleChanged
+        self, message: RunChanged | FilesSkipped | ParticleSeen | ParticleChanged | ClassesMade
     ) -> None:
         """Record in the ledger what other threads have found."""
         session = self._ledger.session
@@ -410,6 +411,8 @@ class Dispatch:
                 session.particle_seen(micrograph_id, content, evidence, reason)
             case ParticleChanged(state):
                 session.particle_changed(state)
+            case ClassesMade(row):
+                session.classes_made(row)
             case RunChanged(version, fingerprint, state, reason, judgement):
                 session.run_changed(version, fingerprint, state, reason=reason, judgement=judgement)
 

@@ -141,6 +141,11 @@ class Scheduler:
         """Ask ``run`` to return."""
         self._stop.set()
 
+    @property
+    def is_training(self) -> bool:
+        """True while a trainer runs."""
+        return self._run.is_training
+
     def use(self, config: Config) -> None:
         """Use another config from the next step on."""
         with self._lock:

@@ -28,7 +28,13 @@ from pathlib import Path
 from typing import Protocol
 
 from livepick.core.contracts.heavy_job import HeavyOrder, HeavyReport
-from livepick.core.contracts.trainer import Activity, Ended, StartTrainer, Trainer
+from livepick.core.contracts.trainer import (
+    Activity,
+    Ended,
+    StartTrainer,
+    Trainer,
+    job_name,
+)
 from livepick.host.trainer_packages import missing_packages
 from livepick.retraining.trainer_place import TrainerPlace, write_place
 from livepick.retraining.trainer_process import TrainerProcess, lock_host
@@ -193,9 +199,9 @@ class TrainerOnNode:
             while self._still_runs():
                 if time.monotonic() > give_up:
                     _log.error(
-                        "run %s: its worker does not end the trainer; it ends by itself within"
+                        "%s: its worker does not end the process; it ends by itself within"
                         " five minutes, unless the machine is stopped",
-                        self._folder.name,
+                        job_name(self._folder),
                     )
                     break
                 time.sleep(0.1)
@@ -210,11 +216,11 @@ class TrainerOnNode:
 
     def _seek(self, reports: Mapping[str, HeavyReport]) -> None:
         """Adopt the trainer that runs, or let a worker start one."""
-        name = self._folder.name
+        name = job_name(self._folder)
         for report in reports.values():
             if report.state in ("starting", "running"):
                 _log.info(
-                    "run %s: adopting its trainer, which is still running on %s", name, report.host
+                    "%s: adopting its process, which is still running on %s", name, report.host
                 )
                 self._join(report)
                 return
@@ -242,7 +248,7 @@ class TrainerOnNode:
             if answer is None:
                 continue
             if answer.state in ("starting", "running"):
-                _log.info("run %s: trained on %s", self._folder.name, answer.host)
+                _log.info("%s: runs on %s", job_name(self._folder), answer.host)
                 self._join(answer)
                 return
             if answer.state == "refused":
@@ -253,7 +259,7 @@ class TrainerOnNode:
         elif missing := missing_packages():
             self._say("", f"{waits}, and it cannot be trained here without {', '.join(missing)}")
         else:
-            _log.warning("run %s: trained on the service's machine: %s", self._folder.name, waits)
+            _log.warning("%s: runs on the service's machine: %s", job_name(self._folder), waits)
             self._train_here()
 
     def _join(self, report: HeavyReport) -> None:
@@ -264,7 +270,7 @@ class TrainerOnNode:
     def _refuse(self, address: str, report: HeavyReport) -> None:
         reason = f"{report.host} refuses it: {report.reason}"
         if self._refused.get(address, (0.0, ""))[1] != reason:
-            _log.warning("run %s: %s", self._folder.name, reason)
+            _log.warning("%s: %s", job_name(self._folder), reason)
         self._refused[address] = (time.monotonic(), reason)
 
     def _why_none(self, reports: Mapping[str, HeavyReport]) -> str:
@@ -286,7 +292,7 @@ class TrainerOnNode:
         place = TrainerPlace(host=host, waits=waits)
         if place != self._place:
             if waits:
-                _log.info("run %s: %s%s", self._folder.name, f"{host}: " if host else "", waits)
+                _log.info("%s: %s%s", job_name(self._folder), f"{host}: " if host else "", waits)
             self._place = place
             write_place(self._folder, place)
 

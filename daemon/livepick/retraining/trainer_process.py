@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from livepick.core.contracts.trainer import Activity, Ended
+from livepick.core.contracts.trainer import PYTHON, Activity, Ended, job_name
 from livepick.errors import BusyError
 from livepick.host.lock import try_lock_anywhere
 from livepick.host.processes import cpu_seconds, is_stopped
@@ -40,7 +40,7 @@ __all__ = [
 LOCK = "lock"
 LOG = "trainer.log"
 
-TRAINER = (sys.executable, "-m", "livepick_trainer")
+TRAINER = (PYTHON, "-m", "livepick_trainer")
 """Program that trains."""
 
 NICENESS = 10
@@ -90,7 +90,7 @@ class TrainerProcess:
         with (folder / LOCK).open("a+") as lock:
             if not try_lock_anywhere(lock.fileno()):
                 pid, _ = _holder(lock)
-                _log.info("run %s: adopting its trainer, which is still running", folder.name)
+                _log.info("%s: adopting its process, which is still running", job_name(folder))
                 return cls(folder, pid, None)
             return cls._start(lock, folder, command or TRAINER, threads)
 
@@ -198,9 +198,9 @@ class TrainerProcess:
                 self._process.wait(KILL_SECONDS)
             except subprocess.TimeoutExpired:
                 _log.error(
-                    "run %s: its trainer (process %d) cannot be killed, because it waits for a"
+                    "%s: its process %d cannot be killed, because it waits for a"
                     " disk or file system that does not answer",
-                    self.folder.name,
+                    job_name(self.folder),
                     self.pid,
                 )
 
@@ -233,7 +233,7 @@ def _start(
     """Start a trainer that holds the open file ``lock`` for as long as it runs."""
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
-            [*command, str(folder)],
+            [*(sys.executable if word == PYTHON else word for word in command), str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

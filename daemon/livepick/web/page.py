@@ -26,6 +26,7 @@ from livepick.monitoring.health import Health
 from livepick.monitoring.pace import Pace, pace_of
 from livepick.monitoring.status import Status
 from livepick.web.charts import picks_plot, score_plot
+from livepick.web.classes_view import view_classes
 from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.particle_view import view_particle
@@ -33,7 +34,7 @@ from livepick.web.training_view import run_activity, view_training
 
 __all__ = ["NEWEST", "SECTIONS", "Sections", "Sources"]
 
-SECTIONS: Final = ("glance", "newest", "trends", "training", "models", "failures")
+SECTIONS: Final = ("glance", "newest", "classes", "trends", "training", "models", "failures")
 """Parts in page order, by the name of their template."""
 
 NEWEST = 12
@@ -115,6 +116,7 @@ class Sections:
                 now=now,
             ),
             "newest": render_template("newest.html", tiles=shown),
+            "classes": self._classes(status),
             "trends": self._trends(),
             "training": render_template(
                 "training.html",
@@ -144,6 +146,14 @@ class Sections:
         """Return the headline of the page."""
         now = time.time()
         return self._headline(self._sources.status(), self._pace(now), now)
+
+    def _classes(self, status: Status) -> str:
+        view = view_classes(status.classes, self._sources.config().state.directory)
+        return render_template(
+            "classes.html",
+            classes=view,
+            picture=f"classes/{view.number}.png?v={view.version}",
+        )
 
     def _trends(self) -> str:
         counter = self._sources.queries.change_counter()

@@ -19,7 +19,9 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from livepick.classes.class_folders import picture_of
 from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.class_averages import CLASSES as CLASS_AVERAGES
 from livepick.core.contracts.job import ImageKind
 from livepick.errors import LedgerError
 from livepick.models.registry import MODELS
@@ -202,7 +204,15 @@ def for_pictures(sources: Sources, thumbnails: Thumbnails, page_thread: PageThre
         png = await page_thread.call(classes_picture, request.path_params["version"])
         return Response(png, media_type="image/png", headers=IMMUTABLE) if png else not_found()
 
+    def averages_picture(number: int) -> bytes:
+        return read_picture(picture_of(sources.config().state.directory / CLASS_AVERAGES, number))
+
+    async def averages(request: Request) -> Response:
+        png = await page_thread.call(averages_picture, request.path_params["number"])
+        return Response(png, media_type="image/png", headers=IMMUTABLE) if png else not_found()
+
     return [
+        Route("/classes/{number:number}.png", averages),
         Route("/micrographs/{id:number}/{kind}.png", picture),
         Route("/micrographs/{id:number}/{kind}.txt", why_not),
         Route("/models/{version:number}/classes.png", classes),

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from livepick import __version__
+from livepick.classes.class_folders import picture_of
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
+from livepick.core.contracts.class_averages import CLASSES as CLASSES_FOLDER
 from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.training_report import (
     ClassVerdict,
@@ -36,10 +38,12 @@ from livepick.ledger.timeline import Timeline
 from livepick.models.promotions import Promotion
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import ModelSummary, summarize_models
+from livepick.monitoring.class_status import ClassesStatus
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
 from livepick.monitoring.status import Status, read_status
 from livepick.web.charts import Plot, picks_plot, score_plot
+from livepick.web.classes_view import ClassesView, view_classes
 from livepick.web.embedded_pictures import RankedMicrograph, draw, embedded
 from livepick.web.jinja import render_template
 from livepick.web.particle_view import view_particle
@@ -112,6 +116,10 @@ class SessionReport:
     trainings: tuple[RunSummary, ...]
     """Trainings, in the order in which they began."""
     drift: Drift
+    classes: ClassesView
+    """Latest class averages."""
+    classes_png: str = ""
+    """Their picture as a ``data:`` URI; empty without a picture."""
 
     @property
     def counts(self) -> Counts:
@@ -173,6 +181,7 @@ def _empty_report(config: Config, settings: str, made_at: float) -> SessionRepor
         history=(),
         trainings=(),
         drift=Drift(),
+        classes=view_classes(ClassesStatus(), config.state.directory),
     )
 
 
@@ -186,7 +195,9 @@ def _collect(
     failed = ledger.recent(max(1, status.counts.failed), state="failed")
     timeline = queries.timeline()
     ranking: Ranking = rank(ledger.with_picks(), MOST_PICTURES // 2)
-    models = Models(config.state.directory / MODELS)
+    state = config.state.directory
+    models = Models(state / MODELS)
+    classes = view_classes(status.classes, state)
     return SessionReport(
         config=config,
         settings=settings,
@@ -206,6 +217,8 @@ def _collect(
         history=tuple(models.promotions()[::-1]),
         trainings=_trainings(models, ledger.runs()),
         drift=drift,
+        classes=classes,
+        classes_png=embedded(picture_of(state / CLASSES_FOLDER, classes.number)),
     )
 
 
@@ -248,5 +261,7 @@ def to_html(report: SessionReport) -> bytes:
         version=__version__,
         host=platform.node(),
         particle=view_particle(report.status.particle),
+        classes=report.classes,
+        picture=report.classes_png,
     )
     return printable(html).encode()

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Activity", "Ended", "StartTrainer", "Trainer"]
+from livepick.core.contracts.class_averages import CLASSES
+
+__all__ = ["PYTHON", "Activity", "Ended", "StartTrainer", "Trainer", "job_name"]
+
+PYTHON = "{python}"
+"""First word of a command that stands for the Python of the machine that starts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +57,9 @@ class StartTrainer(Protocol):
 
     def __call__(self, folder: Path, command: tuple[str, ...] = (), *, threads: int = 1) -> Trainer:
         """Return the trainer; see ``TrainerProcess.start_or_adopt``."""
+
+
+def job_name(folder: Path) -> str:
+    """Return the name of the job on a folder, for the log: a training run, or class averages."""
+    kind = "class averages" if folder.parent.name == CLASSES else "run"
+    return f"{kind} {folder.name}"

@@ -1,5 +1,6 @@
 """All Prometheus metrics of the service, by subject."""
 
+from livepick.monitoring.metrics.classes import ClassMetrics
 from livepick.monitoring.metrics.cluster import ClusterMetrics
 from livepick.monitoring.metrics.host import HostMetrics
 from livepick.monitoring.metrics.ingest import IngestMetrics
@@ -32,6 +33,7 @@ class Metrics:
         self.on_picked = OnPickedMetrics(make)
         self.particle = ParticleMetrics(make)
         self.training = TrainingMetrics(make, errors)
+        self.classes = ClassMetrics(make)
         self.host = HostMetrics(make)
         self.web = WebMetrics(make)
         self.registry = make.registry

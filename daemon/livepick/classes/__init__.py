@@ -1,0 +1,1 @@
+"""Class averages of the newest picks: when they are due, of which picks, and their making."""

@@ -1,0 +1,92 @@
+"""Rules for when class averages are made.
+
+They are made from the first ``FIRST_MICROGRAPHS``, and again whenever there are as many newer
+picks as they have particles, until they have the largest number. From then on they follow the
+newest picks: they are made again when newer picks would replace half of their particles, but not
+more often than the config says. Until there are so many newer picks, the old ones stay: they are
+shown with their time and micrographs.
+
+Each time the particles are sorted from scratch. Classes that begin early and are only updated keep
+the noise of their first particles.
+"""
+
+from collections.abc import Sequence
+
+from livepick.core.contracts.class_averages import LEAST_PARTICLES, MOST_PARTICLES
+from livepick.ledger.rows import MicrographRow
+from livepick.ledger.session_rows import ClassAveragesRow
+
+__all__ = ["FIRST_MICROGRAPHS", "MOST_MICROGRAPHS", "averaged", "why_due"]
+
+FIRST_MICROGRAPHS = 10
+"""Micrographs with picks from which class averages are made."""
+
+MOST_MICROGRAPHS = 60
+"""Most micrographs that particles are taken from: each of them is read and resampled."""
+
+RENEWED_FRACTION = 0.5
+"""Fraction of the particles that newer picks must replace."""
+
+
+def averaged(newest: Sequence[MicrographRow], model_version: int | None) -> list[MicrographRow]:
+    """Return the micrographs whose picks are averaged, the latest first.
+
+    Those of the model in use, as soon as there are enough; until then, those of any model.
+
+    Parameters
+    ----------
+    newest
+        Micrographs with picks, the latest first.
+    model_version
+        Model in use; None if there is none.
+    """
+    of_model = [row for row in newest if row.model_version == model_version]
+    pool = of_model if len(of_model) >= FIRST_MICROGRAPHS else newest
+    chosen: list[MicrographRow] = []
+    particles = 0
+    for row in pool[:MOST_MICROGRAPHS]:
+        if particles >= MOST_PARTICLES and len(chosen) >= FIRST_MICROGRAPHS:
+            break
+        chosen.append(row)
+        particles += row.pick_count or 0
+    return chosen
+
+
+def why_due(
+    newest: Sequence[MicrographRow],
+    last: ClassAveragesRow | None,
+    *,
+    model_version: int | None,
+    now: float,
+    every_seconds: float,
+) -> str | None:
+    """Return why class averages are due, as a clause; None if they are not.
+
+    Parameters
+    ----------
+    newest
+        Micrographs with picks, the latest first.
+    last
+        The last class averages; None: there are none yet.
+    model_version
+        Model in use; None if there is none.
+    now
+        Unix seconds.
+    every_seconds
+        Shortest time between two of them that follow the newest picks.
+    """
+    chosen = averaged(newest, model_version)
+    particles = sum(row.pick_count or 0 for row in chosen)
+    if len(chosen) < FIRST_MICROGRAPHS or particles < LEAST_PARTICLES:
+        return None
+    if last is None:
+        return f"{len(chosen)} micrographs are picked"
+    if chosen[0].model_version != last.model_version:
+        return f"model {chosen[0].model_version} picks now"
+    newer = sum(row.pick_count or 0 for row in newest if row.id > last.last_id)
+    if last.particles < MOST_PARTICLES and newer >= last.particles:
+        return f"{newer} picks are newer, as many as they have particles"
+    is_recent = 0 <= now - last.made_at < every_seconds  # not after the clock was set back
+    if not is_recent and newer >= RENEWED_FRACTION * last.particles:
+        return f"{newer} picks are newer"
+    return None
