@@ -3,6 +3,8 @@
 from livepick.config.alert_thresholds import (
     BAD_FRACTION,
     BAD_SINGLE,
+    CLASS_GOOD_FRACTION,
+    CLASS_JUDGED_PARTICLES,
     DOUBTFUL_FRACTION,
     DOUBTFUL_SINGLE,
     EMPTY_IN_ROW,
@@ -96,6 +98,25 @@ QUALITY_ALERTS = (
         " the reason below each micrograph. The Session dashboard shows the figures and limits."
         " If all micrographs changed at the same time, what changed then (square, focus, motion"
         " correction)?",
+    ),
+    Alert(
+        name="LivepickFewGoodClasses",
+        severity="warning",
+        expr=f"""
+            livepick_class_good_particle_fraction < {CLASS_GOOD_FRACTION:g}
+            and {_SAME} livepick_class_particles >= {CLASS_JUDGED_PARTICLES}
+            and {_SAME} livepick_session_active == 1
+            """,
+        lasting="0m",
+        dashboard="session",
+        summary="Only {{ $value | humanizePercentage }} of the newest picks of"
+        " {{ $labels.instance }} are in class averages that show a particle. Look at them on the"
+        " page: junk among the picks, a wrong diameter, or broken particles?",
+        runbook=f"Less than {CLASS_GOOD_FRACTION:.0%} of the particles are in good classes. The"
+        " page shows the averages, with the micrographs that they are of. Junk beside good"
+        " classes: raise `picking.threshold`, or wait for the first training. No good class:"
+        " check `particle.diameter_angstrom` and `particle.contrast`; if they are right, the"
+        " particles may be broken, or the ice too thick.",
     ),
     Alert(
         name="LivepickDrift",

@@ -1,5 +1,6 @@
 """Dashboard for the operator: collection, picking, particles found, and quality over time."""
 
+from livepick.config.alert_thresholds import CLASS_GOOD_FRACTION
 from observability.frame import board
 from observability.panels import (
     OLDEST_WAITS,
@@ -169,6 +170,21 @@ _RED = [
 ]
 
 _PARTICLES = [
+    curves(
+        "Particles in good classes",
+        "Fraction of the newest picks that are in 2D class averages that show a particle, and"
+        " fraction of these that show the most frequent view. An alert fires below"
+        f" {CLASS_GOOD_FRACTION:.0%}. The page shows the averages.",
+        [
+            (
+                "livepick_class_good_particle_fraction{@} and livepick_class_particles{@} > 0",
+                "good",
+            ),
+            ("livepick_class_largest_view_fraction{@} > 0", "largest view"),
+        ],
+        unit="percentunit",
+        most=1,
+    ),
     curves(
         "Particles per micrograph",
         "Quartiles. Causes of a fall: another grid square, thicker ice, an unsuitable model.",

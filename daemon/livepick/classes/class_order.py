@@ -57,7 +57,7 @@ def make_order(config: Config, ledger: LedgerReader, *, threads: int) -> Classes
     return ClassesOrder(
         session=config.session.name,
         particle=config.particle,
-        model_version=picks[-1][0].model_version or 0,
+        model_version=picks[0][0].model_version or 0,
         first_id=picks[0][0].id,
         last_id=picks[-1][0].id,
         threads=threads,

@@ -81,8 +81,9 @@ def why_due(
         return None
     if last is None:
         return f"{len(chosen)} micrographs are picked"
-    if chosen[0].model_version != last.model_version:
-        return f"model {chosen[0].model_version} picks now"
+    models = {row.model_version for row in chosen}
+    if models == {model_version} and model_version != last.model_version:
+        return f"model {model_version} picks now"
     newer = sum(row.pick_count or 0 for row in newest if row.id > last.last_id)
     if last.particles < MOST_PARTICLES and newer >= last.particles:
         return f"{newer} picks are newer, as many as they have particles"

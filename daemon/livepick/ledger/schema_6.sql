@@ -18,7 +18,7 @@ create index micrograph_without_fit on micrograph (id)
 create table class_averages (
     number          integer primary key,          -- same as in classes/NNNN
     made_at         real not null,                -- unix seconds
-    model_version   integer not null,             -- model that made the picks of the last micrograph
+    model_version   integer not null,             -- model that made the picks of the first one
     first_id        integer not null,             -- micrographs that the particles are from
     last_id         integer not null,
     micrographs     integer not null,             -- number of them; some in between may be left out

@@ -98,7 +98,7 @@ class ClassAveragesRow:
     made_at: float
     """Unix seconds."""
     model_version: int
-    """Model that made the picks of the last micrograph."""
+    """Model that made the picks of the first micrograph; later ones may be by the next model."""
     first_id: int
     last_id: int
     micrographs: int

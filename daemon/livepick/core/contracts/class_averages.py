@@ -88,7 +88,7 @@ class ClassesOrder(_Record):
     """Name of the session that the micrographs belong to."""
     particle: Particle
     model_version: int
-    """Model that made the picks of the newest micrograph."""
+    """Model that made the picks of the first micrograph; later ones may be by the next model."""
     first_id: int
     """Smallest number of a micrograph in the ledger."""
     last_id: int
