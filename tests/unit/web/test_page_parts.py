@@ -245,8 +245,9 @@ def test_the_json_for_scripts_keeps_its_keys(page):
     status = read_status(page.config, page.reader)
 
     assert sorted(status.as_json()) == [
-        "class_averages", "drift", "failures", "micrographs", "model", "notes", "particle", "particles", "quality",
-        "repick_failures", "repicks_failed", "session", "skipped", "training",
+        "class_averages", "drift", "failures", "micrographs", "model", "notes", "particle",
+        "particles", "quality", "repick_failures", "repicks_failed", "session", "skipped",
+        "training",
     ]  # fmt: skip
     assert json.loads(json.dumps(status.as_json()["quality"])) == {
         "good": 0, "doubtful": 0, "bad": 1,
