@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ctf", "CtfFit", "contrast_transfer", "flip_phases"]
+__all__ = ["Ctf", "CtfFit", "contrast_transfer", "flip_phases", "wavelength_angstrom"]
 
 Image = NDArray[np.float32]
 
@@ -84,6 +84,12 @@ class CtfFit:
     """Why it cannot be trusted, in words."""
 
 
+def wavelength_angstrom(voltage_kv: float) -> float:
+    """Return the wavelength of an electron, with the relativistic correction."""
+    volts = voltage_kv * 1e3
+    return 12.2643 / math.sqrt(volts + 0.97845e-6 * volts**2)
+
+
 def contrast_transfer(
     shape: tuple[int, int],
     ctf: Ctf,
@@ -108,8 +114,7 @@ def contrast_transfer(
     pixel_size_y_angstrom, pixel_size_x_angstrom
         Achieved pixel sizes, after any resampling.
     """
-    volts = ctf.voltage_kv * 1e3
-    lam = 12.2643 / math.sqrt(volts + 0.97845e-6 * volts**2)  # electron wavelength, in Å
+    lam = wavelength_angstrom(ctf.voltage_kv)
     gy = np.fft.fftfreq(shape[0], pixel_size_y_angstrom)[:, None]
     gx = np.fft.rfftfreq(shape[1], pixel_size_x_angstrom)[None, :]
     g2 = gx * gx + gy * gy
