@@ -24,6 +24,7 @@ from livepick.core.imaging.preprocess import DIAMETER_PX, Prepared, prepare
 from livepick.core.imaging.quality import ImageFigures, Quality
 from livepick.core.imaging.quality_measurement import measure_quality
 from livepick.errors import LivepickError, ModelError, SmallImageError
+from livepick.picking import read_ahead
 from livepick.picking.onnx_session import loaded_model, score_map
 
 __all__ = ["pick"]
@@ -62,6 +63,7 @@ def pick(job: Job) -> Result:
         memory=_memory,
     )
     read_seconds = clock.lap()
+    read_ahead.resume()
     with _naming(job.path):
         _refuse_small(micrograph, job.diameter_angstrom or card.diameter_angstrom)
         prepared = _prepared(micrograph, job, card)

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from livepick.config.engine_section import CudaSettings
@@ -58,6 +59,8 @@ class Task:
     request: bytes
     """The job as a message to a worker."""
     limits: Limits
+    path: Path | None = None
+    """The file that it reads; None: none."""
     wants_gpu: bool = False
     """True if a result that was computed on the CPU means that the GPU has failed."""
     only_on: GpuPin | None = None
@@ -114,21 +117,27 @@ class WorkerHandle:
         self.seat = seat
         self.device = device
         setup = Setup({} if device is None else device.environment, cuda)
-        self.channel, theirs = socket.socketpair()
-        with contextlib.ExitStack() as failing:
+        with contextlib.ExitStack() as failing, contextlib.ExitStack() as theirs:
+            self.channel, channel_end = socket.socketpair()
             failing.callback(self.channel.close)
-            with theirs:
-                self.process = multiprocessing.get_context("spawn").Process(
-                    target=run_set_up,
-                    args=(setup, target, theirs, os.getpid()),
-                    daemon=True,
-                )
-                with _large_pages():
-                    self.process.start()
+            theirs.enter_context(channel_end)
+            self._next_files, files_end = socket.socketpair(type=socket.SOCK_SEQPACKET)
+            failing.callback(self._next_files.close)
+            theirs.enter_context(files_end)
+            self.process = multiprocessing.get_context("spawn").Process(
+                target=run_set_up,
+                args=(setup, files_end, target, channel_end, os.getpid()),
+                daemon=True,
+            )
+            with _large_pages():
+                self.process.start()
             failing.pop_all()
-        self.channel.setblocking(False)  # noqa: FBT003 - its only parameter
+        for end in (self.channel, self._next_files):
+            end.setblocking(False)  # noqa: FBT003 - its only parameter
         self.pid = self.process.pid or 0
         self.task: Task | None = None
+        self.reads_ahead = False
+        """True once it has been told during its job to read a file ahead."""
         self.ready = False
         self.seconds = 0.0
         """Time since the start of the process or of its job, counted by the pool."""
@@ -146,7 +155,7 @@ class WorkerHandle:
 
     def begin(self, task: Task) -> None:
         """Begin a job."""
-        self.task, self.seconds = task, 0.0
+        self.task, self.seconds, self.reads_ahead = task, 0.0, False
         self._cpu_seconds_before = None
         self._unsent = memoryview(task.request)
         self.send()
@@ -160,6 +169,12 @@ class WorkerHandle:
             pass
         except OSError:  # it has died, which its exit code shows
             self._unsent = memoryview(b"")
+
+    def read_ahead(self, path: Path) -> None:
+        """Have the worker read the file of another job during its own."""
+        self.reads_ahead = True
+        with contextlib.suppress(OSError):  # full, as its thread hangs; or it has died
+            self._next_files.send(os.fsencode(path))
 
     @property
     def has_unsent(self) -> bool:
@@ -193,8 +208,9 @@ class WorkerHandle:
         return self.channel.fileno() >= 0
 
     def close(self) -> None:
-        """Close the channel."""
+        """Close the channels."""
         self.channel.close()
+        self._next_files.close()
 
     # ---- state --------------------------------------------------------------------------------
 

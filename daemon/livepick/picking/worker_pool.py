@@ -21,6 +21,9 @@ With several GPUs, each worker is bound to one. A job that fails as if its GPU w
 work again in a process in which it has failed. Only what fails on two GPUs, or what succeeds, is
 the outcome of the job. ``worker_seats`` keeps count, and sets a GPU aside.
 
+While a worker computes, it reads the file of a job that waits (``read_ahead``). Whichever worker
+gets that job finds the file in the memory of the machine.
+
 This is one file because all states of a worker are seen here, in the order in which it has them.
 """
 
@@ -31,9 +34,10 @@ import selectors
 import socket
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from livepick.config.engine_section import CudaSettings
@@ -133,6 +137,8 @@ class WorkerPool(LimitedExecutor):
         self._target = target
         self._lock = threading.Lock()
         self._waiting: deque[Task] = deque()
+        self._next_files: OrderedDict[Path, None] = OrderedDict()
+        """Files of jobs that have not begun, and that no worker reads ahead."""
         self._workers: list[WorkerHandle] = []
         self._left_behind: list[WorkerHandle] = []
         self._failed_starts = 0
@@ -178,6 +184,12 @@ class WorkerPool(LimitedExecutor):
         """Give a GPU no jobs for a while, before the first one."""
         self._seats.set_aside(device, reason)
 
+    def read_ahead(self, path: Path) -> None:
+        """Read a file while other jobs run, as a job with it will be submitted."""
+        with self._lock:
+            self._next_files[path] = None
+        self._ring()
+
     def _enqueue(self, task: Task) -> Future[Any]:
         with self._lock:
             if self._ending:
@@ -185,6 +197,8 @@ class WorkerPool(LimitedExecutor):
                     "the workers have been stopped", "The service is stopping; start it again."
                 )
             self._waiting.append(task)
+            if task.path is not None:
+                self._next_files[task.path] = None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
                 self._thread.start()
@@ -244,6 +258,7 @@ class WorkerPool(LimitedExecutor):
             try:
                 self._start_worker()
                 self._assign()
+                self._read_ahead()
                 self._exchange()
                 now = time.monotonic()
                 elapsed_seconds, last = min(now - last, STEP_SECONDS), now
@@ -334,6 +349,7 @@ class WorkerPool(LimitedExecutor):
         )
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
+            self._next_files.clear()
         for task in waiting:
             if _begins(task):
                 task.fail(error)
@@ -357,8 +373,21 @@ class WorkerPool(LimitedExecutor):
             for number, task in enumerate(self._waiting):
                 if self._may_run(task, worker.device):
                     del self._waiting[number]
+                    if task.path is not None:
+                        self._next_files.pop(task.path, None)
                     return task
         return None
+
+    def _read_ahead(self) -> None:
+        """Have busy workers read the files of the next jobs, each worker one during its job."""
+        for worker in self._workers:
+            if worker.task is None or worker.reads_ahead:
+                continue
+            with self._lock:
+                if not self._next_files:
+                    return
+                path, _ = self._next_files.popitem(last=False)
+            worker.read_ahead(path)
 
     def _select(self, worker: WorkerHandle) -> None:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.has_unsent else 0)
@@ -559,19 +588,16 @@ class WorkerPool(LimitedExecutor):
             self._has_closed = True
 
 
-def _name(work: Callable[..., Any], args: tuple[Any, ...]) -> str:
-    """Return the name of a job: that of its file, or of its function."""
-    path = getattr(args[0], "path", None) if args else None
-    return str(getattr(path, "name", None) or getattr(work, "__name__", "a job"))
-
-
 def _task(
     limits: Limits, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Task:
     request = framed(pickle.dumps((work, args, kwargs), pickle.HIGHEST_PROTOCOL))
     wanted = (getattr(each, "device", each) for each in args)
     wants_gpu = any(isinstance(each, str) and each in GPU_WORDS for each in wanted)
-    return Task(_name(work, args), request, limits, wants_gpu=wants_gpu)
+    path = getattr(args[0], "path", None) if args else None
+    path = path if isinstance(path, Path) else None
+    name = getattr(work, "__name__", "a job") if path is None else path.name
+    return Task(name, request, limits, path, wants_gpu=wants_gpu)
 
 
 def _begins(task: Task) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from livepick.config.engine_section import CudaSettings
 from livepick.host.processes import end_with_parent, lead_group
+from livepick.picking import read_ahead
 from livepick.picking.cuda_settings import use_cuda_settings
 
 __all__ = ["LENGTH", "Outcome", "Setup", "framed", "run_set_up", "run_worker"]
@@ -54,11 +55,19 @@ def framed(data: bytes) -> bytes:
 
 
 def run_set_up(
-    setup: Setup, target: Callable[[socket.socket, int], None], channel: socket.socket, parent: int
+    setup: Setup,
+    next_files: socket.socket,
+    target: Callable[[socket.socket, int], None],
+    channel: socket.socket,
+    parent: int,
 ) -> None:
-    """Set this process up, then call the target with the other arguments."""
+    """Set this process up, then call the target with the last two arguments.
+
+    ``next_files`` names the files to read ahead.
+    """
     os.environ.update(setup.environment)
     use_cuda_settings(setup.cuda)
+    read_ahead.start(next_files)
     target(channel, parent)
 
 
@@ -80,7 +89,9 @@ def run_worker(channel: socket.socket, parent: int) -> None:
         channel.sendall(framed(pickle.dumps(Outcome(None))))
         while True:
             (size,) = LENGTH.unpack(_receive(channel, LENGTH.size))
-            channel.sendall(framed(_answer(_receive(channel, size))))
+            request = _receive(channel, size)
+            read_ahead.pause()
+            channel.sendall(framed(_answer(request)))
 
 
 def _receive(channel: socket.socket, size: int) -> bytes:

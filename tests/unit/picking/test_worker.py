@@ -16,7 +16,7 @@ from factories import publish_blob
 from livepick.core.contracts.bundle import GRAPH, publish, read_card, sha256
 from livepick.core.contracts.job import CPU, CUDA, Job
 from livepick.errors import ContentError, ImageError, ModelError, ProviderError, SmallImageError
-from livepick.picking import onnx_session
+from livepick.picking import onnx_session, read_ahead, worker
 from livepick.picking.model_check import probe
 from livepick.picking.worker import pick
 
@@ -45,6 +45,26 @@ def test_picks_are_where_the_particles_are(write_mrc, bundle):
     assert result.provider == CPU
     assert result.shape_px == (230, 260)
     assert result.pixel_size_angstrom == pytest.approx(1.5)
+
+
+def test_the_next_file_is_read_ahead_once_this_one_has_been_read(write_mrc, bundle, monkeypatch):
+    """Two files that are read at a time delay the first one."""
+    path, steps = write_mrc(shape=(230, 260), centres=((60.0, 40.0),)), []
+
+    def note(module, name):
+        call = getattr(module, name)
+
+        def noted(*args, **options):
+            steps.append(name)
+            return call(*args, **options)
+
+        monkeypatch.setattr(module, name, noted)
+
+    note(worker, "read_micrograph")
+    note(worker, "prepare")
+    note(read_ahead, "resume")
+    pick(Job(path, None, bundle))
+    assert steps == ["read_micrograph", "resume", "prepare"]
 
 
 @pytest.mark.parametrize("spoil", ["unsigned", "rows", "nan", "wrong header"])

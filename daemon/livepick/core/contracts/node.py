@@ -10,7 +10,16 @@ from typing import Any, Self
 from livepick.config.sections import Device
 from livepick.core.contracts.device_aside import DeviceAside
 
-__all__ = ["HEAVY", "PICK", "REPORT", "HelloRequest", "NodeCard", "NodeReport", "TaskLimits"]
+__all__ = [
+    "HEAVY",
+    "NEXT_FILE",
+    "PICK",
+    "REPORT",
+    "HelloRequest",
+    "NodeCard",
+    "NodeReport",
+    "TaskLimits",
+]
 
 PICK = "LIVEPICK-PICK"
 """Dask resource of a node: the number of jobs that it picks at a time."""
@@ -20,6 +29,9 @@ HEAVY = "LIVEPICK-HEAVY"
 
 REPORT = "livepick"
 """Name of the report of a node among the metrics of its Dask worker."""
+
+NEXT_FILE = "livepick-file"
+"""Dask annotation of a task: path of the file that it reads, for the node to read ahead."""
 
 
 @dataclass(frozen=True, slots=True)

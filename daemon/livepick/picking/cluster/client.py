@@ -421,6 +421,7 @@ class ClusterExecutor(LimitedExecutor):
             job.work,
             job.args,
             job.limits,
+            path=job.path,
             resources={PICK: 1},
             # Among equals the oldest is first, also of two sessions within a tenth of a second.
             priority=-node.jobs,

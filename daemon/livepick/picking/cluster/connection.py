@@ -7,18 +7,21 @@ meanwhile. Here a scheduler counts as lost as soon as the connection breaks.
 import asyncio
 import itertools
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dask.config
+from dask.base import annotate
 from distributed import Client
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 
 from livepick.config.engine_section import EngineSettings
-from livepick.core.contracts.node import PICK, REPORT, NodeReport
+from livepick.core.contracts.node import NEXT_FILE, PICK, REPORT, NodeReport
 from livepick.errors import LivepickError
 from livepick.picking.cluster.nodes import WorkerInfo
 from livepick.picking.cluster.scheduler import (
@@ -170,7 +173,14 @@ class Connection:
         reading, self._reading = self._reading, None
         return reading.result() != self.address
 
-    def start(self, address: str, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def start(
+        self,
+        address: str,
+        work: Callable[..., Any],
+        *args: Any,
+        path: Path | None = None,
+        **options: Any,
+    ) -> Any:
         """Start a task on a worker, and return its Dask future.
 
         Parameters
@@ -179,13 +189,17 @@ class Connection:
             Address of the worker. The task never goes to another one.
         work, args
             Function and its arguments.
+        path
+            File that the worker may read ahead while the task waits there.
         options
             Of ``distributed.Client.submit``.
         """
         key = f"{self._prefix}-{next(self._numbers)}"
-        return self.client.submit(
-            work, *args, key=key, pure=False, retries=0, workers=[address], **options
-        )
+        # As bytes: not every name can be sent as text.
+        with annotate(**({} if path is None else {NEXT_FILE: os.fsencode(path)})):
+            return self.client.submit(
+                work, *args, key=key, pure=False, retries=0, workers=[address], **options
+            )
 
     def _read_address(self) -> str:
         address = self.place.read()

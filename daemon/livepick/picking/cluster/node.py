@@ -49,6 +49,7 @@ __all__ = [
     "node_fault",
     "node_report",
     "open_node",
+    "read_ahead_on_node",
     "run_on_node",
     "version",
 ]
@@ -167,6 +168,12 @@ def _node() -> _Node:
 def version() -> str:
     """Return the version of livepick on the node."""
     return livepick.__version__
+
+
+def read_ahead_on_node(path: Path) -> None:
+    """Read a file while other jobs run, as a job with it waits for a process of the node."""
+    if _nodes:
+        _nodes[0].pool.read_ahead(path)
 
 
 def run_on_node(work: Callable[..., Any], args: tuple[Any, ...], limits: TaskLimits) -> bytes:

@@ -20,14 +20,15 @@ import socket
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dask.config
-from distributed import Status, Worker
+from distributed import Status, Worker, WorkerPlugin
 
 from livepick.config.engine_section import ClusterTls, scheduler_host
 from livepick.core.contracts.job import CPU
-from livepick.core.contracts.node import HEAVY, PICK, REPORT
+from livepick.core.contracts.node import HEAVY, NEXT_FILE, PICK, REPORT
 from livepick.host.loopback import is_loopback
 from livepick.picking.cluster.heavy_on_node import HeavyWork, offer_heavy
 from livepick.picking.cluster.node import (
@@ -36,6 +37,7 @@ from livepick.picking.cluster.node import (
     node_fault,
     node_report,
     open_node,
+    read_ahead_on_node,
 )
 from livepick.picking.cluster.scheduler import (
     AwayError,
@@ -194,6 +196,22 @@ class _QuickWorker(Worker):
         return await super().close(timeout, executor_wait=False, nanny=nanny, reason=reason)
 
 
+class _WaitingTasks(WorkerPlugin):
+    """Names the files of the tasks that wait in a Dask worker, to be read ahead."""
+
+    def setup(self, worker: Worker) -> None:
+        self._state = worker.state
+
+    def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:  # noqa: ARG002 - as in WorkerPlugin
+        """Take note of a task that has arrived, unless it starts at once."""
+        if finish != "constrained":
+            return
+        task = self._state.tasks[key]
+        path = (task.annotations or {}).get(NEXT_FILE)
+        if path is not None and task in self._state.constrained:
+            read_ahead_on_node(Path(os.fsdecode(path)))
+
+
 class _Program:
     """The event loop's part: join, wait, join again, leave."""
 
@@ -295,6 +313,7 @@ class _Program:
             memory_limit=0,
             death_timeout=START_SECONDS,
             dashboard_address="127.0.0.1:0",
+            plugins=(_WaitingTasks(),),
         )
 
     async def _part(self, worker: Worker, seconds: float = FINISH_SECONDS) -> None:

@@ -12,6 +12,7 @@ from livepick.models.general_model import SHIPPED
 from livepick.picking.cluster.client import ClusterExecutor
 from livepick.picking.cluster.heavy_on_node import HeavyWork, offer_heavy
 from livepick.picking.cluster.node import close_node, open_node
+from livepick.picking.cluster.worker_program import _WaitingTasks
 from livepick.picking.job_limits import JobLimits
 from livepick.retraining.trainer_process import TrainerProcess
 
@@ -27,6 +28,7 @@ def scheduler():
         resources={PICK: 1, HEAVY: 1},
         dashboard_address=":0",
         protocol="tcp",
+        plugins=(_WaitingTasks(),),
     ) as cluster:
         yield cluster.scheduler_address
     close_node()

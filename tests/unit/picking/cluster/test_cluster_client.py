@@ -7,6 +7,8 @@ import os
 import threading
 import time
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from pathlib import Path
 
 import distributed
 import pytest
@@ -24,6 +26,7 @@ from livepick.picking.cluster.connection import LostError, result_of
 from livepick.picking.cluster.worker_program import _QuickWorker
 from livepick.picking.engine import Engine
 from livepick.picking.job_limits import JobLimits, Limits
+from livepick.picking.worker_handle import WorkerHandle
 
 until = functools.partial(waiting.until, seconds=30)
 
@@ -32,6 +35,14 @@ def local_cluster(**options):
     return distributed.LocalCluster(
         processes=False, dashboard_address=":0", protocol="tcp", **options
     )
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """A job with a file, as of ``pick``; it goes on until the mark exists."""
+
+    path: Path
+    mark: Path
 
 
 def die():
@@ -55,6 +66,29 @@ def test_jobs_run_on_an_accepted_node(connect):
     assert cluster.view.provider == CPU
     pids = {engine.submit(os.getpid).result(30) for _ in range(4)}
     assert os.getpid() not in pids
+
+
+def compute(job):
+    waiting.until(job.mark.exists)
+    return job.path.name
+
+
+def test_the_file_of_a_job_that_waits_at_its_node_is_read_ahead(connect, tmp_path, monkeypatch):
+    """The node's pool is told, by a name of any bytes; of a job that starts at once it is not."""
+    named = []
+    monkeypatch.setattr(WorkerHandle, "read_ahead", lambda self, path: named.append(path))
+    cluster = connect()
+    until(lambda: cluster.capacity == 2)
+    names = ("first", os.fsdecode(b"next \xff\n"))
+    jobs = [
+        cluster.submit(compute, FileJob(tmp_path / name, tmp_path / f"{name}.mark"))
+        for name in names
+    ]
+    until(lambda: named)
+    for name in names:
+        (tmp_path / f"{name}.mark").touch()
+    assert [job.result(30) for job in jobs] == list(names)
+    assert named == [tmp_path / names[1]]
 
 
 def test_errors_have_the_types_of_a_local_engine(connect):

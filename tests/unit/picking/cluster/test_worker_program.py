@@ -6,16 +6,26 @@ import dataclasses
 import logging
 import os
 import socket
+import threading
+from pathlib import Path
 
 import psutil
 import pytest
 
 distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
+from dask.base import annotate  # noqa: E402
+
 from livepick import __version__  # noqa: E402
 from livepick.config.engine_section import CudaSettings  # noqa: E402
 from livepick.core.contracts.job import CPU, CUDA  # noqa: E402
-from livepick.core.contracts.node import HEAVY, PICK, REPORT, NodeReport  # noqa: E402
+from livepick.core.contracts.node import (  # noqa: E402
+    HEAVY,
+    NEXT_FILE,
+    PICK,
+    REPORT,
+    NodeReport,
+)
 from livepick.errors import ConfigError, EngineError  # noqa: E402
 from livepick.picking.cluster import worker_program  # noqa: E402
 from livepick.picking.cluster.scheduler import AwayError, SchedulerPlace  # noqa: E402
@@ -185,6 +195,42 @@ def test_it_says_once_that_it_waits(monkeypatch, caplog):
     (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     words = "worker: waits for the scheduler: the scheduler does not answer: no route. Check"
     assert warning.startswith(words)
+
+
+_begun = []
+_goes_on = threading.Event()
+
+
+def wait_to_go_on(number):
+    _begun.append(number)
+    return _goes_on.wait(60)
+
+
+def test_it_reads_the_files_of_waiting_tasks_ahead(monkeypatch):
+    """Not those of the two that start at once; a task may have no file."""
+    named = []
+    monkeypatch.setattr(worker_program, "read_ahead_on_node", named.append)
+
+    async def run():
+        async with (
+            scheduler() as cluster,
+            program(SchedulerPlace(cluster.address)),
+            distributed.Client(cluster.address, asynchronous=True) as client,
+        ):
+            await until(lambda: cluster.workers)
+            tasks = []
+            for number, name in enumerate((b"a", b"b", b"c", None, b"d")):
+                with annotate(**({} if name is None else {NEXT_FILE: name})):
+                    task = client.submit(wait_to_go_on, number, resources={PICK: 1})
+                tasks.append(task)
+                least = min(number + 1, 2)
+                await until(lambda least=least: len(_begun) >= least)
+            await until(lambda: len(named) == 2)
+            _goes_on.set()
+            assert all(await client.gather(tasks))
+
+    asyncio.run(run())
+    assert named == [Path("c"), Path("d")]
 
 
 def test_the_node_has_what_is_offered(monkeypatch):
