@@ -77,6 +77,10 @@ class Machine:
         """Let a folder be empty on the machine, as if its share were not mounted."""
         self.run("mount", "-t", "tmpfs", "none", folder)
 
+    def replace(self, folder, other):
+        """Let a folder be another one on the machine, as if that were mounted in its place."""
+        self.run("mount", "--bind", other, folder)
+
     def show(self, folder):
         """Let the machine see a hidden folder again; programs that are in it keep the empty one."""
         self.run("umount", "--lazy", folder)

@@ -7,6 +7,7 @@ import mrcfile
 import numpy as np
 import pytest
 from cluster import Cluster
+from disc_micrographs import write_disc_micrograph
 from machine import Machine
 from session import impatient
 
@@ -145,6 +146,38 @@ def test_a_bad_node_is_told_from_a_bad_file(visitor, pool, machine, make_session
     session.until(lambda: session.figure(retried) > 0, "the try on the other node")
     assert session.figure('micrographs_total{state="failed"}') == 1
     assert nodes(session, "accepted") == 2
+
+
+def test_a_node_with_another_folder_at_the_same_path_is_no_fault_of_the_files(
+    visitor, pool, machine, make_session
+):
+    """Its files have the same names. In mid-session it is set aside, and before it is refused."""
+    session = pool.serve(make_session())
+    other = session.folder / "other"
+    other.mkdir()
+    for number in range(1, 21):  # as from another microscope
+        write_disc_micrograph(other / f"mic_{number:04d}.mrc", seed=100 + number)
+    visitor(on=machine)
+    session.start(program=SERVICE)
+    session.until(lambda: nodes(session, "accepted") == 2, "both nodes")
+    session.drop(4)
+    session.until(lambda: session.picked() == 4, "picks of both")
+
+    machine.replace(session.landing, other)
+    session.drop(16, first=5)
+    session.until(lambda: session.picked() == 20, "picks of the other one")
+    session.until(lambda: nodes(session, "accepted") == 1, "the node to be set aside")
+    said(session, machine.name, f"its {session.landing} is another folder", "Mount the watched")
+    assert session.figure("retries_total") == 0
+    assert session.figure('micrographs_total{state="failed"}') == 0
+
+    machine.show(session.landing)
+    session.until(lambda: nodes(session, "accepted") == 2, "the node again")
+    machine.replace(session.landing, other)
+    assert session.stop() == 0
+    session.start(program=SERVICE)
+    session.until(lambda: nodes(session, "refused") == 1, "the refusal")
+    assert session.counts().picked == 20
 
 
 def test_workers_and_scheduler_may_come_after_the_service(make_cluster, make_session):

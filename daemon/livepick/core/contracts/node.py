@@ -15,6 +15,7 @@ __all__ = [
     "NEXT_FILE",
     "PICK",
     "REPORT",
+    "FileSample",
     "HelloRequest",
     "NodeCard",
     "NodeReport",
@@ -73,6 +74,19 @@ class HelloRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSample:
+    """A file that a node sees in a watched folder."""
+
+    root: Path
+    path: Path
+    """Its path below the folder."""
+
+    size_bytes: int
+    modified_at: float
+    """Unix seconds, by the clock of the file server."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeCard:
     """Answer of a node."""
 
@@ -87,6 +101,9 @@ class NodeCard:
 
     empty_roots: tuple[Path, ...] = ()
     """Watched folders in which it sees nothing, as if a share were not mounted."""
+
+    samples: tuple[FileSample, ...] = ()
+    """Some files of the watched folders, as it sees them."""
 
     graph_sha256: str | None = None
     """Checksum of the model's graph; None: not seen."""

@@ -6,6 +6,7 @@ from livepick.monitoring.metrics.instruments import InstrumentFactory, RunningTo
 __all__ = ["ClusterMetrics"]
 
 RETRY_REASONS = (
+    "changed",
     "died",
     "io",
     "lost",

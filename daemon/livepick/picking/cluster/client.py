@@ -31,6 +31,7 @@ from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.contracts.job import CUDA, WorkerDiedError
 from livepick.core.contracts.node import PICK, HelloRequest, TaskLimits
 from livepick.errors import (
+    ChangedFileError,
     EngineError,
     LivepickError,
     MemoryLimitError,
@@ -456,8 +457,7 @@ class ClusterExecutor(LimitedExecutor):
         raised = outcome.value
         if isinstance(raised, WorkerDiedError | TimeLimitError | MemoryLimitError):
             self._deaths += 1
-        is_there = isinstance(raised, VanishedFileError) and await _is_there(job.path)
-        failure = failure_of(raised, file_is_there=is_there)
+        failure = await _failure_of(raised, job)
         if not isinstance(raised, LivepickError) and outcome.traceback:
             raised.add_note(f"On {_title(node)}:\n{outcome.traceback}")
         await self._failed(job, node, failure, raised)
@@ -525,14 +525,15 @@ class ClusterExecutor(LimitedExecutor):
                 job.future.set_exception(fault)
 
 
-async def _is_there(path: Path | None) -> bool:
-    """Return True if the service sees a file; False too if the file system does not answer."""
-    if path is None:
-        return False
-    try:
-        return await asyncio.wait_for(asyncio.to_thread(path.is_file), SEE_SECONDS)
-    except (OSError, TimeoutError):
-        return False
+async def _failure_of(error: BaseException, job: _Job) -> Failure:
+    """Return whose fault an error may be; a file that a node does not see, the service looks at."""
+    status = None
+    if job.path is not None and isinstance(error, VanishedFileError | ChangedFileError):
+        with contextlib.suppress(OSError, TimeoutError):
+            status = await asyncio.wait_for(asyncio.to_thread(job.path.stat), SEE_SECONDS)
+    version = getattr(job.args[0], "version", None) if job.args else None
+    is_unchanged = status is not None and version is not None and version.describes(status)
+    return failure_of(error, file_is_there=status is not None, is_unchanged=is_unchanged)
 
 
 def _view(node: Node) -> NodeView:

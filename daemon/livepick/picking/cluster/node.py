@@ -30,10 +30,17 @@ from livepick.config.engine_section import CudaSettings
 from livepick.config.sections import Device
 from livepick.core.contracts.bundle import read_card
 from livepick.core.contracts.job import CPU, Job
-from livepick.core.contracts.node import HelloRequest, NodeCard, NodeReport, TaskLimits
+from livepick.core.contracts.node import (
+    FileSample,
+    HelloRequest,
+    NodeCard,
+    NodeReport,
+    TaskLimits,
+)
 from livepick.errors import EngineError, LivepickError, MemoryLimitError, ProviderError
 from livepick.host.memory import recent_total_bytes
 from livepick.models.general_model import SHIPPED
+from livepick.picking.cluster.folder_samples import sample_files
 from livepick.picking.engine import THREAD_SETTINGS
 from livepick.picking.gpu_pins import pins
 from livepick.picking.job_limits import JobLimits, Limits
@@ -267,6 +274,7 @@ class _Seen:
     token: str | None
     missing_roots: tuple[Path, ...]
     empty_roots: tuple[Path, ...]
+    samples: tuple[FileSample, ...]
     graph_sha256: str | None
 
 
@@ -282,7 +290,7 @@ def hello(request: HelloRequest) -> NodeCard:
         This Dask worker is not a node, or its processes do not start.
     """
     node = _node()
-    seen, provider, fault = _Seen(None, (), (), None), None, ""
+    seen, provider, fault = _Seen(None, (), (), (), None), None, ""
     limits = node.pool.limits.limits()
     within = Limits(HELLO_SECONDS, limits.memory_bytes)
     try:
@@ -307,6 +315,7 @@ def hello(request: HelloRequest) -> NodeCard:
         token=seen.token,
         missing_roots=seen.missing_roots,
         empty_roots=seen.empty_roots,
+        samples=seen.samples,
         graph_sha256=seen.graph_sha256,
         provider=provider,
         fault=fault,
@@ -323,7 +332,8 @@ def _look(request: HelloRequest) -> _Seen:
     entries = {root: has_entries(root) for root in request.roots}
     missing = tuple(root for root, has_any in entries.items() if has_any is None)
     empty = tuple(root for root, has_any in entries.items() if has_any is False)
-    return _Seen(token, missing, empty, graph_sha256)
+    samples = tuple(each for root in request.roots for each in sample_files(root))
+    return _Seen(token, missing, empty, samples, graph_sha256)
 
 
 def has_entries(folder: Path) -> bool | None:

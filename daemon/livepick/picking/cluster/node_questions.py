@@ -9,6 +9,7 @@ from livepick import __version__
 from livepick.core.contracts.node import HelloRequest, NodeCard
 from livepick.errors import LivepickError
 from livepick.picking.cluster.connection import Connection, result_of
+from livepick.picking.cluster.folder_samples import is_other_folder
 from livepick.picking.cluster.node import HELLO_SECONDS, has_entries, hello, version
 from livepick.picking.cluster.nodes import WorkerInfo
 
@@ -18,7 +19,7 @@ VERSION_SECONDS = 60.0
 """Time limit of the answer to ``version``."""
 
 SEE_SECONDS = 10.0
-"""Time limit of a look at a folder that a node sees empty."""
+"""Time limit of a look at a watched folder."""
 
 FIRST = 1_000_000
 """Priority of questions to a node, before all jobs."""
@@ -63,7 +64,7 @@ async def _ask(
             " on both."
         )
     card: NodeCard = await _answer(connection, worker, 2 * HELLO_SECONDS, hello, request)
-    return await _unmounted(card) or (card, request)
+    return await _unmounted(card) or await _mixed_up(card) or (card, request)
 
 
 async def _answer(
@@ -84,5 +85,20 @@ async def _unmounted(card: NodeCard) -> str:
                 return (
                     f"its {root} is empty, and that of the service is not. Mount the watched folder"
                     " there, at the same path."
+                )
+    return ""
+
+
+async def _mixed_up(card: NodeCard) -> str:
+    """Return why a node does not fit that sees another folder than the service at the same path."""
+    for root in dict.fromkeys(sample.root for sample in card.samples):
+        samples = [sample for sample in card.samples if sample.root == root]
+        with contextlib.suppress(TimeoutError):
+            looking = asyncio.to_thread(is_other_folder, samples)
+            if await asyncio.wait_for(looking, SEE_SECONDS):
+                return (
+                    f"its {root} is another folder than that of the service, in which"
+                    f" {samples[0].path} is not the same file. Mount the watched folder there, at"
+                    " the same path."
                 )
     return ""

@@ -15,6 +15,7 @@ from typing import Literal
 from livepick.core.contracts.job import CPU, WorkerDiedError
 from livepick.core.contracts.node import HelloRequest, NodeCard, NodeReport
 from livepick.errors import (
+    ChangedFileError,
     LivepickError,
     MemoryLimitError,
     ModelError,
@@ -118,7 +119,7 @@ class Try:
     text: str = ""
 
 
-def failure_of(error: BaseException, *, file_is_there: bool) -> Failure:
+def failure_of(error: BaseException, *, file_is_there: bool, is_unchanged: bool = False) -> Failure:
     """Return whose fault the error of a job may be.
 
     Parameters
@@ -127,6 +128,8 @@ def failure_of(error: BaseException, *, file_is_there: bool) -> Failure:
         Exception that the job has raised.
     file_is_there
         True if the service sees the file of the job.
+    is_unchanged
+        True if the service sees it with the content that the job was given for.
     """
     text = error.what if isinstance(error, LivepickError) else str(error) or type(error).__name__
     whose: Literal["file", "node", "unknown"]
@@ -135,6 +138,9 @@ def failure_of(error: BaseException, *, file_is_there: bool) -> Failure:
             return Failure(error.reason, "node", text, is_final=True)
         case VanishedFileError():
             kind, whose = error.reason, "node" if file_is_there else "unknown"
+        case ChangedFileError():
+            kind, whose = error.reason, "node" if is_unchanged else "file"
+            text += "; the service sees it unchanged" if is_unchanged else ""
         case UnreadableFileError() | MemoryLimitError() | TimeLimitError() | ModelError():
             kind, whose = error.reason, "unknown"
         case LivepickError():

@@ -7,6 +7,7 @@ import pytest
 from livepick.core.contracts.job import CPU, CUDA, WorkerDiedError
 from livepick.core.contracts.node import HelloRequest, NodeCard
 from livepick.errors import (
+    ChangedFileError,
     ContentError,
     HeaderError,
     IncompleteFileError,
@@ -159,6 +160,15 @@ def test_a_file_that_the_service_sees_is_never_gone():
     cluster["c"].jobs = 3
     assert cluster.run("1.mrc", {"a": GONE, "b": GONE, "c": None})[0] is None
     assert len(cluster["a"].strikes) == len(cluster["b"].strikes) == 1
+
+
+def test_a_file_that_the_service_sees_unchanged_has_not_changed():
+    """The node has another folder, or caches: the file is tried elsewhere, and waits if need be."""
+    changed = ChangedFileError("it has changed", "")
+    failure = failure_of(changed, file_is_there=True, is_unchanged=True)
+    assert (failure.kind, failure.whose) == ("changed", "node")
+    assert failure.text == "it has changed; the service sees it unchanged"
+    assert failure_of(changed, file_is_there=True).whose == "file"
 
 
 def test_another_host_is_preferred_to_another_worker_of_the_same_host():
