@@ -33,7 +33,7 @@ def cluster_status(cluster: ClusterView | None) -> "list[RenderableType]":
     title = f"Cluster {cluster.scheduler}: {workers} accepted, {at_a_time}"
     if not cluster.nodes:
         return [Text(title, style="yellow")]
-    table = Table(title=Text(title), title_justify="left")
+    table = Table()
     for name in ("worker", "host", "state"):
         table.add_column(name, overflow="fold")
     for name in ("at a time", "memory", "livepick"):
@@ -45,7 +45,8 @@ def cluster_status(cluster: ClusterView | None) -> "list[RenderableType]":
         cells = _cells(node) if has_aside else _cells(node)[:-1]
         table.add_row(*map(Text, cells), style=_style(node))
     more = count - _WORKERS
-    return [table, Text(f"and {more} more", style="dim")] if more > 0 else [table]
+    rest = [Text(f"and {more} more", style="dim")] if more > 0 else []
+    return [Text(title), table, *rest]
 
 
 def _cells(node: NodeView) -> list[str]:
