@@ -24,6 +24,7 @@ EXIT_BUSY = 75
 """EX_TEMPFAIL: another service uses the state folder. This one can start when that has ended."""
 
 COMMANDS = {
+    "setup": "Ask five questions, and write the config of a session.",
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
     "check": "Check a config and the machine before the service is started.",
     "status": "Show the state of a session, whether or not the service is running.",
