@@ -12,6 +12,7 @@ from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.config.sections import Device
+from livepick.core.contracts.before_and_after import BEFORE_AND_AFTER
 from livepick.core.contracts.judgement import VERDICT, Judgement
 from livepick.errors import EngineError, MemoryLimitError, ModelError, ProviderError
 from livepick.host.atomic_files import write_atomically
@@ -79,6 +80,8 @@ class Promoter:
     def judge(self, candidate: Bundle, run_folder: Path, *, for_drift: bool) -> Judgement:
         """Compare a new model with the current one, and write the judgement to the run's folder.
 
+        The picks of both models in some of the micrographs are written beside it.
+
         Parameters
         ----------
         candidate
@@ -103,6 +106,8 @@ class Promoter:
         )
         self._metrics.judged(judgement.comparison)
         if run_folder.is_dir():
+            if gate.before_and_after is not None:
+                write_atomically(run_folder / BEFORE_AND_AFTER, gate.before_and_after.to_bytes())
             write_atomically(run_folder / VERDICT, judgement.to_bytes())
         return judgement
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from livepick.config.schema import Config
+from livepick.core.contracts.before_and_after import BeforeAndAfter, PickedByBoth
 from livepick.core.contracts.held_out_labels import HeldOutLabels, LabelledMicrograph
 from livepick.core.contracts.job import Job, Result
 from livepick.core.contracts.judgement import Judgement
@@ -64,6 +65,8 @@ class PromotionGate:
         self._compute = compute
         self._left_out: dict[Path, MicrographError] = {}
         self._has_stalled = False
+        self.before_and_after: BeforeAndAfter | None = None
+        """Picks of both models at the last comparison; None if there was none."""
 
     def judge(
         self, candidate: Bundle, current: Bundle, *, requested: bool, recent_only: bool = False
@@ -92,6 +95,7 @@ class PromotionGate:
         """
         self._left_out = {}
         self._has_stalled = False
+        self.before_and_after = None
         try:
             pairs = self._pairs(candidate, current, recent_only=recent_only)
         except _CurrentModelError as error:
@@ -126,6 +130,7 @@ class PromotionGate:
         """Return the picks of both models in each held-out micrograph that is still readable."""
         pairs: list[Pair] = []
         picked: dict[Path, tuple[Result, Result] | None] = {}
+        shown: list[PickedByBoth] = []
         for number, labels in enumerate(_labels(candidate, current, recent_only=recent_only)):
             if labels is None:
                 continue
@@ -135,9 +140,16 @@ class PromotionGate:
                     continue  # a bundle from elsewhere was judged by other micrographs
                 if path not in picked:
                     picked[path] = self._picks(micrograph, candidate, current)
+                    if (first := picked[path]) is not None:
+                        radius_px = labels.radius_angstrom / micrograph.pixel_size_angstrom
+                        shown.append(PickedByBoth(path, micrograph.version, radius_px, *first))
                 both = picked[path]
                 if both is not None:
                     pairs.append(_pair(number, labels, micrograph, *both))
+        if shown:
+            self.before_and_after = BeforeAndAfter.of(
+                candidate.card.version, current.card.version, shown
+            )
         return pairs
 
     def _picks(
