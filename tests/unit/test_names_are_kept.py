@@ -1,7 +1,7 @@
 """Names that users rely on are those of before: a dashboard or a script still works.
 
-``tests/data/names_before_rooms.json`` was written at commit bd63626 by the same functions. To
-remove a name on purpose, remove it there, and say so in the changelog.
+``tests/data/names_before_rooms.json`` was written at commit bd63626 by the same functions, and has
+got further names since. To remove a name on purpose, remove it there, and say so in the changelog.
 """
 
 import ast
@@ -11,6 +11,7 @@ import re
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer.main
 from kept_names import gone, names_in_json, names_in_type
@@ -21,6 +22,7 @@ from factories import make_card
 from livepick import cli
 from livepick.commands import status as status_command
 from livepick.config.schema import Config
+from livepick.core.contracts.before_and_after import BeforeAndAfter
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
 from livepick.core.contracts.device_aside import DeviceAside
@@ -29,6 +31,7 @@ from livepick.core.contracts.held_out_labels import HeldOutLabels
 from livepick.core.contracts.progress import Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.contracts.training_report import HeldOutFigures
+from livepick.ledger.timeline import Timeline
 from livepick.models.promotions import Promotion, append_promotion
 from livepick.models.summary import ModelSummary
 from livepick.monitoring.headline import Headline
@@ -37,7 +40,9 @@ from livepick.monitoring.problem import Problem
 from livepick.monitoring.status import Row, Status
 from livepick.monitoring.training_status import TrainingStatus
 from livepick.retraining.eta import RunProgress
+from livepick.web import routes as routes_of
 from livepick.web.client import ServiceStatus
+from livepick.web.timeline_plots import timeline_plots
 
 PROMOTION = Promotion(version=1, at=0, by="operator", why="", fingerprint="")
 
@@ -123,6 +128,7 @@ def test_files_have_their_names():
         ("progress.jsonl", Progress),
         ("held_out.json", HeldOutLabels),
         ("headline.json", Headline),
+        ("before_and_after.json", BeforeAndAfter),
     ],
 )
 def test_files_for_programs_have_their_keys(group, kind):
@@ -174,3 +180,22 @@ def test_evaluate_prints_its_keys(tmp_path, capsys):
     path.write_text("x_px,y_px,score\n13,14,0.9\n")
     assert cli.main(["evaluate", str(path), str(path), "--radius-px", "5", "--json"]) == 0
     assert gone("evaluate --json", names_in_json(json.loads(capsys.readouterr().out))) == []
+
+
+def test_the_data_of_the_plots_have_their_keys():
+    number = np.arange(2.0)
+    columns = {field.name: number for field in dataclasses.fields(Timeline)}
+    keys = names_in_json(timeline_plots(Timeline(**columns)))
+    assert gone("timeline.json", keys) == []
+
+
+def test_the_page_has_its_addresses():
+    """Programs use some of them, and people have links to others."""
+    routes = [
+        *routes_of.for_programs(None, None, None, None),
+        *routes_of.for_page(None, None, None),
+        *routes_of.for_timeline(None, None),
+        *routes_of.for_micrographs(None, None, None),
+        *routes_of.for_pictures(None, None, None),
+    ]
+    assert gone("routes", [route.path for route in routes]) == []

@@ -1,6 +1,7 @@
 """Queries for the web page and the session report."""
 
 import re
+from pathlib import Path
 
 from livepick.ledger.database import Database
 from livepick.ledger.rows import Hourly, MicrographRow
@@ -41,6 +42,34 @@ class PageQueries:
             limit,
         )
         return [MicrographRow.of(row) for row in rows]
+
+    def between(
+        self, from_at: float, until_at: float, limit: int
+    ) -> tuple[list[MicrographRow], int]:
+        """Return micrographs that landed in a span (unix seconds), and how many there are.
+
+        The latest come first; at most ``limit`` are returned.
+        """
+        where = "where landed_at between ? and ?"
+        rows = self._rows(
+            f"select * from micrograph {where} order by landed_at desc, id desc limit ?",  # noqa: S608
+            from_at,
+            until_at,
+            limit,
+        )
+        count = self._rows(f"select count(*) from micrograph {where}", from_at, until_at)[0][0]  # noqa: S608
+        return [MicrographRow.of(row) for row in rows], int(count)
+
+    def at(self, path: Path) -> MicrographRow | None:
+        """Return the micrograph with this path; None if the ledger does not have it."""
+        for folder in path.parents:
+            relative = str(path.relative_to(folder))
+            rows = self._rows(
+                "select * from micrograph where root = ? and relative = ?", str(folder), relative
+            )
+            if rows:
+                return MicrographRow.of(rows[0])
+        return None
 
     def hourly(self, now: float) -> Hourly:
         """Return the totals for the hour before ``now`` (unix seconds)."""

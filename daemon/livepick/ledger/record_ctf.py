@@ -5,6 +5,7 @@ trusted is recorded without figures.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 from livepick.core.formats.header import printable
 from livepick.core.imaging.ctf import CtfFit
@@ -20,14 +21,22 @@ __all__ = ["CtfRecords"]
 class CtfRecords:
     """Writes the CTF columns; part of the one writer.
 
+    Parameters
+    ----------
+    database
+        The ledger.
+    clock
+        Function that returns unix seconds.
+
     Raises
     ------
     LedgerWriteError
         From every method: nothing was changed; a later try may succeed.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
+        self._clock = clock
 
     def found(self, micrograph_id: int, content: int, figures: CtfFigures) -> bool:
         """Record CTF figures from another program, in place of fitted ones; update the verdict.
@@ -88,8 +97,9 @@ class CtfRecords:
         figures = ", ".join(f"{name} = null" for name in CTF_FIGURES)
         with self._database.transaction():
             self._database.change(
-                f"update micrograph set {figures}, ctf_source = null"  # noqa: S608 - constants
+                f"update micrograph set {figures}, ctf_source = null, changed_at = ?"  # noqa: S608
                 f" where {which} and ctf_source = 'fitted'",
+                self._clock(),
                 settings,
             )
             return self._database.change(
@@ -114,7 +124,7 @@ class CtfRecords:
         verdict, why = judge(quality, figures)
         values = dataclasses.astuple(figures) if figures else (None,) * len(CTF_FIGURES)
         columns |= dict(zip(CTF_FIGURES, values, strict=True))
-        columns |= {"quality_verdict": verdict, "quality_reason": why}
+        columns |= {"quality_verdict": verdict, "quality_reason": why, "changed_at": self._clock()}
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self._database.change(
             f"update micrograph set {assignments} where id = ?",  # noqa: S608 - constants

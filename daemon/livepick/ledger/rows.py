@@ -31,7 +31,6 @@ __all__ = [
     "Hourly",
     "MicrographRow",
     "MicrographState",
-    "Moment",
     "RecoveredPicks",
     "Totals",
 ]
@@ -281,14 +280,3 @@ class Hourly:
     landed: int
     picked: int
     picks: int
-
-
-class Moment(NamedTuple):
-    """One micrograph in the timeline; a tuple, because a session has tens of thousands."""
-
-    landed_at: float
-    """Unix seconds."""
-    pick_count: int
-    median_score: float | None
-    """Median score of the picks; None if there are none."""
-    model_version: int

@@ -62,7 +62,7 @@ class LedgerWriter:
         self.reader = LedgerReader(database)
         """Queries on the same connection: they see the open transaction."""
         self.arrivals = Arrivals(database, clock)
-        self.ctf = CtfRecords(database)
+        self.ctf = CtfRecords(database, clock)
         self.requeue = Requeue(database, clock)
         self.session = SessionState(database, clock)
         self._clock = clock

@@ -1,6 +1,21 @@
 """Short human-readable formats for times and sizes."""
 
-__all__ = ["size", "span"]
+import time
+
+__all__ = ["clock", "size", "span", "zone"]
+
+
+def clock(at: float) -> str:
+    """Return a time (unix seconds) as text, in the time zone of this machine, with its name."""
+    return f"{time.strftime('%d %b %H:%M', time.localtime(at))} {zone(at)}"
+
+
+def zone(at: float) -> str:
+    """Return the time zone of this machine at a time (unix seconds), as ``UTC+5:30``."""
+    offset_seconds = time.localtime(at).tm_gmtoff
+    hours, minutes = divmod(abs(offset_seconds) // 60, 60)
+    sign = "-" if offset_seconds < 0 else "+"
+    return f"UTC{sign}{hours}{f':{minutes:02d}' if minutes else ''}" if offset_seconds else "UTC"
 
 
 def span(seconds: float) -> str:

@@ -26,7 +26,13 @@ from livepick.web.live_updates import Live
 from livepick.web.page import Sections, Sources
 from livepick.web.page_thread import PageThread
 from livepick.web.responses import busy
-from livepick.web.routes import for_micrographs, for_page, for_pictures, for_programs
+from livepick.web.routes import (
+    for_micrographs,
+    for_page,
+    for_pictures,
+    for_programs,
+    for_timeline,
+)
 from livepick.web.thumbnails import Submit, Thumbnails
 
 __all__ = ["App", "create_app"]
@@ -83,6 +89,7 @@ def create_app(
     routes = [
         *for_programs(metrics, sources, sections, page_thread),
         *for_page(sections, live, page_thread),
+        *for_timeline(sections, page_thread),
         *for_micrographs(sections, sources, page_thread),
         *for_pictures(sources, Thumbnails(sources.ledger, sources.config, submit), page_thread),
     ]

@@ -5,8 +5,7 @@ from typing import Any
 
 import jinja2
 
-from livepick.monitoring.human_units import size, span
-from livepick.web.charts import clock
+from livepick.monitoring.human_units import clock, size, span
 
 __all__ = ["render_template"]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from livepick.core.imaging.picks import Picks
 from livepick.ledger.reader import LedgerReader
@@ -15,7 +16,7 @@ from livepick.monitoring.quality_figures import (
     reasons_of,
 )
 
-__all__ = ["STEPS", "Tile", "candidates_json", "tile_of"]
+__all__ = ["STEPS", "Tile", "candidates_json", "path_of", "ring_px", "tile_of"]
 
 LEAST_RING = 0.012
 """Minimum radius of a ring, as a fraction of the micrograph's width. A smaller ring would not be
@@ -63,20 +64,28 @@ def tile_of(row: MicrographRow, ledger: LedgerReader, diameter_angstrom: float) 
     if candidates is None or row.shape_px is None or row.pixel_size_angstrom is None:
         return None
     height_px, width_px = row.shape_px
-    radius_px = diameter_angstrom / 2 / row.pixel_size_angstrom
+    picks = candidates.above(row.threshold or 0.0)
     return Tile(
         row=row,
         height_px=height_px,
         width_px=width_px,
-        ring_px=round(max(radius_px, LEAST_RING * width_px), 1),
-        path=_path(candidates.above(row.threshold or 0.0)),
+        ring_px=ring_px(diameter_angstrom, row.pixel_size_angstrom, width_px),
+        path=path_of(np.column_stack([picks.x_px, picks.y_px])),
         pictures=f"{row.content}-{diameter_angstrom:g}",
     )
 
 
-def _path(picks: Picks) -> str:
-    """Return an SVG path with one vertex per pick, rounded to pixels: finer than a screen shows."""
-    xy = np.round(np.column_stack([picks.x_px, picks.y_px])).astype(int)
+def ring_px(diameter_angstrom: float, pixel_size_angstrom: float, width_px: int) -> float:
+    """Return the radius of the circle around a pick, in pixels of the micrograph."""
+    return round(max(diameter_angstrom / 2 / pixel_size_angstrom, LEAST_RING * width_px), 1)
+
+
+def path_of(positions: ArrayLike) -> str:
+    """Return an SVG path with one vertex per position, ``(x, y)``; empty without any.
+
+    Positions are rounded to pixels: finer than a screen shows.
+    """
+    xy = np.round(np.asarray(positions, dtype=float).reshape(-1, 2)).astype(int)
     return "M" + " ".join(f"{x} {y}" for x, y in xy.tolist()) if len(xy) else ""
 
 

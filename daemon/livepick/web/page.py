@@ -1,14 +1,16 @@
 """Parts of the page, each rendered separately, so that unchanged parts are not sent again.
 
-All parts are rendered together, at most once a second, however many clients there are. The plots
-are the only part that reads a row of every micrograph; they are rendered again only after a write
-to the ledger.
+All parts are rendered together, at most once a second, however many clients there are. The figures
+over time are the only part that reads a row of every micrograph; they are made again only after a
+write to the ledger. Their plots are drawn by the browser, which fetches the data.
 """
 
 import hashlib
+import json
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,21 +20,23 @@ from livepick.core.formats.header import NOTE_WORDS, printable
 from livepick.ingest.skipped import SkippedView
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.rows import MicrographRow
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import summarize_models
 from livepick.monitoring.disk_usage import disk_usages
 from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
+from livepick.monitoring.human_units import clock, zone
 from livepick.monitoring.pace import Pace, pace_of
 from livepick.monitoring.status import Status
-from livepick.web.charts import picks_plot, score_plot
 from livepick.web.classes_view import view_classes
 from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.particle_view import view_particle
+from livepick.web.timeline_plots import figure_summaries, timeline_plots
 from livepick.web.training_view import run_activity, view_training
 
-__all__ = ["NEWEST", "SECTIONS", "Sections", "Sources"]
+__all__ = ["NEWEST", "SECTIONS", "WHOLE", "Sections", "Sources", "Span"]
 
 SECTIONS: Final = ("glance", "newest", "classes", "trends", "training", "models", "failures")
 """Parts in page order, by the name of their template."""
@@ -47,6 +51,12 @@ FOUND = 60
 """Maximum number of micrographs that a search shows."""
 
 CACHE_SECONDS = 1.0
+
+Span = tuple[float, float]
+"""Begin and end of a span of time, in unix seconds."""
+
+WHOLE: Final[Span] = (float("-inf"), float("inf"))
+"""Span of the whole session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,8 @@ class Sections:
         self._lock = threading.Lock()
         self._parts: dict[str, str] = {}
         self._made_at = float("-inf")
-        self._plots: tuple[int, str] | None = None
+        self._figures: tuple[int, str] | None = None
+        self._plots: tuple[int, bytes] | None = None
 
     def prepare(self) -> None:
         """Read what takes long in a session of 100,000 micrographs, before the first request."""
@@ -83,7 +94,8 @@ class Sections:
             "index.html",
             parts={name: (parts[name], digest(parts[name])) for name in SECTIONS},
             session=self._sources.config().session.name,
-            now=time.time(),
+            now=(now := time.time()),
+            zone=zone(now),
         )
 
     def parts(self) -> dict[str, str]:
@@ -121,7 +133,7 @@ class Sections:
             "training": render_template(
                 "training.html",
                 status=status,
-                view=view_training(config, ledger.runs()),
+                view=view_training(config, ledger.runs(), sources.queries),
                 activity=activity,
                 now=now,
             ),
@@ -157,10 +169,19 @@ class Sections:
 
     def _trends(self) -> str:
         counter = self._sources.queries.change_counter()
+        if self._figures is None or self._figures[0] != counter:
+            summaries = figure_summaries(self._sources.queries.timeline())
+            self._figures = (counter, render_template("trends.html", summaries=summaries))
+        return self._figures[1]
+
+    def timeline(self, span: Span) -> bytes:
+        """Return the data of the plots over time as JSON, for the micrographs of a span."""
+        if span != WHOLE:
+            return _json(timeline_plots(self._sources.queries.timeline().between(*span)))
+        counter = self._sources.queries.change_counter()
         if self._plots is None or self._plots[0] != counter:
-            timeline = self._sources.queries.timeline()
-            plots = (picks_plot(timeline), score_plot(timeline))
-            self._plots = (counter, render_template("trends.html", plots=plots))
+            data = _json(timeline_plots(self._sources.queries.timeline()))
+            self._plots = (counter, data)
         return self._plots[1]
 
     def _tile(self, micrograph_id: int) -> Tile | None:
@@ -190,8 +211,33 @@ class Sections:
     def found(self, text: str, *, whole: bool) -> str:
         """Return the HTML for the micrographs with this text in their name."""
         rows = self._sources.queries.search(text, FOUND + 1) if text else []
-        template = "found_page.html" if whole else "found.html"
-        return render_template(template, text=text, rows=rows[:FOUND], more=len(rows) > FOUND)
+        more = "+" if len(rows) > FOUND else ""
+        count = f"{min(len(rows), FOUND)}{more} micrograph{'' if len(rows) == 1 else 's'}"
+        title = f"{count} found for “{text}”" if text else ""
+        return _listed(title, rows, whole=whole, search=text)
+
+    def between(self, span: Span, *, whole: bool) -> str:
+        """Return the HTML for the micrographs that landed in a span of time."""
+        rows, count = self._sources.queries.between(*span, FOUND + 1)
+        title = f"{count:,} micrograph{'' if count == 1 else 's'}"
+        for word, at in zip(("from", "until"), span, strict=True):
+            title += f" {word} {clock(at)}" if math.isfinite(at) else ""
+        return _listed(title, rows, whole=whole)
+
+
+def _listed(title: str, rows: Sequence[MicrographRow], *, whole: bool, search: str = "") -> str:
+    """Return the HTML of a list of micrographs; without a title, there is no list."""
+    return render_template(
+        "found_page.html" if whole else "found.html",
+        title=title,
+        search=search,
+        rows=rows[:FOUND],
+        more=len(rows) > FOUND,
+    )
+
+
+def _json(data: object) -> bytes:
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
 
 
 def digest(html: str) -> str:

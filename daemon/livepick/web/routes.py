@@ -4,7 +4,9 @@ What reads the ledger or a disk runs in the page's thread; metrics and health ch
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from importlib import resources
+from pathlib import Path
 from typing import Final, get_args
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -32,20 +34,27 @@ from livepick.web.client import HEADLINE
 from livepick.web.embedded_pictures import read_picture
 from livepick.web.live_updates import Live
 from livepick.web.micrograph_view import candidates_json, tile_of
-from livepick.web.page import NEWEST, SECTIONS, Sections, Sources
+from livepick.web.page import NEWEST, SECTIONS, WHOLE, Sections, Sources, Span
 from livepick.web.page_thread import PageThread
 from livepick.web.responses import IMMUTABLE, NO_CACHE, busy, not_found
 from livepick.web.thumbnails import NoPictureError, Thumbnails
 from livepick.web.training_view import CLASSES
 
-__all__ = ["for_micrographs", "for_page", "for_pictures", "for_programs"]
+__all__ = ["for_micrographs", "for_page", "for_pictures", "for_programs", "for_timeline"]
 
 FILES: Final = {
-    "style.css": "text/css",
-    "page.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
+    "style.css": "templates",
+    "plots.js": "templates",
+    "curves.js": "templates",
+    "over_time.js": "templates",
+    "page.js": "templates",
+    "icon.svg": "templates",
+    "uplot.min.js": "uplot",
+    "uplot.min.css": "uplot",
 }
-"""Files in the templates folder that the page loads, apart from pictures, with media types."""
+"""Files that the page loads, apart from pictures, with their folders."""
+
+MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 MOST_SEARCHED = 500
 """Maximum length of a text to search for; a file name has at most 255 bytes."""
@@ -136,12 +145,51 @@ def for_page(sections: Sections, live: Live, page_thread: PageThread) -> list[Ro
         Route("/sections/{name}", section),
         Route("/events", events),
         Route("/search", search),
-        *(Route(f"/{name}", _file(name, kind)) for name, kind in FILES.items()),
+        *(Route(f"/{name}", _file(folder, name)) for name, folder in FILES.items()),
     ]
 
 
-def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    content = resources.files("livepick.web").joinpath("templates", name).read_bytes()
+def for_timeline(sections: Sections, page_thread: PageThread) -> list[Route]:
+    """Return the routes of the plots over time, and of the list of micrographs of a span."""
+
+    async def between(request: Request) -> Response:
+        span = _span(request)
+        if isinstance(span, Response):
+            return span
+        whole = "part" not in request.query_params
+        html = await page_thread.call(lambda: sections.between(span, whole=whole))
+        return HTMLResponse(html, headers=NO_CACHE)
+
+    async def timeline(request: Request) -> Response:
+        span = _span(request)
+        if isinstance(span, Response):
+            return span
+        data = await page_thread.call(sections.timeline, span)
+        return Response(data, headers=NO_CACHE, media_type="application/json")
+
+    return [Route("/between", between), Route("/timeline.json", timeline)]
+
+
+def _span(request: Request) -> Span | Response:
+    """Return the span of time in a query, or the answer to one that has none."""
+    ends = list(WHOLE)
+    for n, name in enumerate(("from", "until")):
+        text = request.query_params.get(name, "").strip()
+        try:
+            if text:
+                ends[n] = datetime.fromisoformat(text).astimezone().timestamp()
+        except (ValueError, OverflowError, OSError):
+            return PlainTextResponse(
+                f"{name} is not a time: write it as 2026-11-30T14:05:09, in the time zone of the"
+                " service, or with an offset, as 2026-11-30T14:05:09+01:00.\n",
+                400,
+            )
+    return ends[0], ends[1]
+
+
+def _file(folder: str, name: str) -> Callable[[Request], Awaitable[Response]]:
+    content = resources.files("livepick.web").joinpath(folder, name).read_bytes()
+    media_type = MEDIA_TYPES[Path(name).suffix]
 
     async def file(_: Request) -> Response:
         return Response(content, media_type=media_type, headers=NO_CACHE)

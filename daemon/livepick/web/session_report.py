@@ -1,19 +1,23 @@
 """Session report: a whole session in one HTML file, stored next to its data.
 
-The file loads nothing: style, plots and pictures are embedded, so it still opens in ten years,
-without a network and without livepick. A command makes it in a process of its own, from the same
+The file loads nothing: style, plots with the script that draws them, and pictures are embedded, so
+it still opens in ten years, without a network and without livepick. A reader that runs no script
+shows the same figures in a table. A command makes it in a process of its own, from the same
 sources as the page: the ledger, read-only, and the model folders. It can therefore be made while
 the service runs, or afterwards. Pictures of micrographs are rendered in this process; the service
 leaves that to its workers.
 """
 
+import base64
+import hashlib
 import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from livepick import __version__
 from livepick.classes.class_folders import picture_of
@@ -42,11 +46,11 @@ from livepick.monitoring.class_status import ClassesStatus
 from livepick.monitoring.drift_monitor import read_drift
 from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
 from livepick.monitoring.status import Status, read_status
-from livepick.web.charts import Plot, picks_plot, score_plot
 from livepick.web.classes_view import ClassesView, view_classes
 from livepick.web.embedded_pictures import RankedMicrograph, draw, embedded
 from livepick.web.jinja import render_template
 from livepick.web.particle_view import view_particle
+from livepick.web.timeline_plots import FigureSummary, figure_summaries, timeline_plots
 from livepick.web.training_view import CLASSES, GateView, gate_of
 
 __all__ = ["RunSummary", "SessionReport", "collect", "to_html"]
@@ -102,7 +106,10 @@ class SessionReport:
     landed_first: float | None
     landed_last: float | None
     picked_last: float | None
-    plots: tuple[Plot, ...]
+    plots: dict[str, Any]
+    """Data of the plots over time."""
+    summaries: tuple[FigureSummary, ...]
+    """Distribution of the figures that have plots."""
     figures: tuple[FigureRow, ...]
     best: tuple[RankedMicrograph, ...]
     worst: tuple[RankedMicrograph, ...]
@@ -171,7 +178,8 @@ def _empty_report(config: Config, settings: str, made_at: float) -> SessionRepor
         landed_first=None,
         landed_last=None,
         picked_last=None,
-        plots=(picks_plot(Timeline.of([])), score_plot(Timeline.of([]))),
+        plots=timeline_plots(Timeline.empty()),
+        summaries=figure_summaries(Timeline.empty()),
         figures=(),
         best=(),
         worst=(),
@@ -207,7 +215,8 @@ def _collect(
         landed_first=landings[0] if landings else None,
         landed_last=landings[-1] if landings else None,
         picked_last=ledger.last_picked_at(),
-        plots=(picks_plot(timeline), score_plot(timeline)),
+        plots=timeline_plots(timeline),
+        summaries=figure_summaries(timeline),
         figures=ranking.figures,
         best=_pictured(ranking.best, ledger, config, pictures=pictures),
         worst=_pictured(ranking.worst, ledger, config, pictures=pictures),
@@ -254,7 +263,10 @@ def to_html(report: SessionReport) -> bytes:
     html = render_template(
         "session_report.html",
         report=report,
-        plots=report.plots,
+        summaries=report.summaries,
+        script=(script := _script()),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        uplot_style=_text("uplot", "uplot.min.css"),
         entries=report.entries,
         history=report.history,
         most_drawn_runs=MOST_DRAWN_RUNS,
@@ -265,3 +277,14 @@ def to_html(report: SessionReport) -> bytes:
         picture=report.classes_png,
     )
     return printable(html).encode()
+
+
+def _script() -> str:
+    """Return the script that draws the plots, with the library that it uses and its licence."""
+    library = _text("uplot", "uplot.min.js").partition("*/")[2].strip()
+    licence = _text("uplot", "LICENSE").strip()
+    return f"/* uPlot 1.6.32\n{licence} */\n{library}\n{_text('templates', 'plots.js')}"
+
+
+def _text(folder: str, name: str) -> str:
+    return resources.files("livepick.web").joinpath(folder, name).read_text()

@@ -2,28 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, get_args
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.finding import Finding
 from livepick.core.contracts.judgement import Judgement
-from livepick.core.contracts.progress import ProgressReader, Stage
+from livepick.core.contracts.progress import Stage
 from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import (
     ClassVerdict,
-    Epoch,
     read_classes,
-    read_epochs,
     read_findings,
 )
 from livepick.core.evaluation.model_comparison import Difference
+from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.session_rows import RunRow
 from livepick.models.registry import MODELS
 from livepick.monitoring.stage_names import STAGE_NAMES
 from livepick.monitoring.training_status import TrainingStatus
-from livepick.web.charts import Curves, curves
+from livepick.web.before_and_after_view import BeforeAndAfterView, view_before_and_after
+from livepick.web.learning_curves import Attempt, Chart, charts_of, read_attempts
 
 __all__ = [
     "CLASSES",
@@ -87,13 +86,20 @@ class TrainingView:
 
     version: int | None = None
     is_running: bool = False
-    loss: Curves | None = None
-    accuracy: Curves | None = None
+    attempts: tuple[Attempt, ...] = ()
+    """Learning curves of the whole run."""
     findings: tuple[Finding[str], ...] = ()
     classes: tuple[ClassVerdict, ...] = ()
     has_picture: bool = False
     """True if there is a picture of the classes."""
     gate: GateView | None = None
+    change: BeforeAndAfterView | None = None
+    """What the model changes; None if that is not known."""
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """Charts of the learning curves; empty if there are none yet."""
+        return charts_of(self.attempts)
 
     @property
     def accepted(self) -> tuple[ClassVerdict, ...]:
@@ -101,7 +107,7 @@ class TrainingView:
         return tuple(verdict for verdict in self.classes if verdict.accepted)
 
 
-def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
+def view_training(config: Config, runs: Sequence[RunRow], queries: PageQueries) -> TrainingView:
     """Return the view of the run in progress, or else of the latest run that produced a model.
 
     Parameters
@@ -110,6 +116,8 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
         Config of the session.
     runs
         Training runs, latest first.
+    queries
+        Ledger with the micrographs that both models picked.
     """
     state = config.state.directory
     for run in runs:
@@ -117,16 +125,15 @@ def view_training(config: Config, runs: Sequence[RunRow]) -> TrainingView:
         running = run.state == "running"
         if not running and not bundle.is_dir():
             continue
-        epochs = _epochs_so_far(folder) if running else read_epochs(bundle)
         return TrainingView(
             version=run.version,
             is_running=running,
-            loss=curves("Loss", epochs),
-            accuracy=curves("Accuracy", epochs, accuracy=True),
+            attempts=read_attempts(folder, bundle),
             findings=read_findings(bundle),
             classes=read_classes(bundle),
             has_picture=(bundle / CLASSES).is_file(),
             gate=gate_of(run.judgement),
+            change=view_before_and_after(folder, config, queries),
         )
     return TrainingView()
 
@@ -150,25 +157,6 @@ def run_activity(training: TrainingStatus) -> RunActivity | None:
     )
 
 
-def _epochs_so_far(folder: Path) -> tuple[Epoch, ...]:
-    """Return the curves of the current attempt."""
-    epochs: list[Epoch] = []
-    for line in ProgressReader(folder).new():
-        if line.training_loss is None or line.validation_loss is None:
-            continue
-        if line.done <= len(epochs):  # another attempt, or the second round
-            epochs.clear()
-        epochs.append(
-            Epoch(
-                line.training_loss,
-                line.validation_loss,
-                line.training_accuracy,
-                line.validation_accuracy,
-            )
-        )
-    return tuple(epochs)
-
-
 def gate_of(judgement: Judgement | None) -> GateView | None:
     """Return the judgement of a run as the page shows it; None if there is none."""
     if judgement is None:
@@ -182,8 +170,8 @@ def gate_of(judgement: Judgement | None) -> GateView | None:
         ()
         if comparison is None
         else (
-            GateFigure("average precision", comparison.average_precision),
-            GateFigure(f"precision of {comparison.picks} picks", comparison.precision),
+            GateFigure("average precision at the gate", comparison.average_precision),
+            GateFigure(f"precision of the best {comparison.picks} picks", comparison.precision),
         ),
         0 if comparison is None else comparison.micrographs,
     )

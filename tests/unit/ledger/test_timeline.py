@@ -1,5 +1,6 @@
 """The timeline of the page, of which only changes are read again."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from landings import ROOT, V1, V2, claim_one
 
 from factories import make_result
+from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import HeaderError
 from livepick.ledger import timeline as timeline_module
 from livepick.ledger.timeline import TimelineReader
@@ -34,8 +36,9 @@ def test_the_timeline_after_changes_is_that_of_a_new_reader(
         clock.now += 1.0
         seen, fresh = reader.read(), TimelineReader(ledger.database.rows).read()
         assert len(seen) == count
-        for name in ("landed_at", "pick_count", "median_score", "model_version"):
-            np.testing.assert_array_equal(getattr(seen, name), getattr(fresh, name))
+        for field in dataclasses.fields(seen):
+            values = (getattr(timeline, field.name) for timeline in (seen, fresh))
+            np.testing.assert_array_equal(*values)
 
     for number in range(5):
         pick(ledger, f"{number}.mrc")
@@ -49,6 +52,24 @@ def test_the_timeline_after_changes_is_that_of_a_new_reader(
     (claim,) = ledger.claim(1)
     ledger.failed(claim, HeaderError("3.mrc has no header", "Look."))
     check(5)
+    content = ledger.database.rows("select content from micrograph where id = 1")[0][0]
+    assert ledger.ctf.found(1, content, CtfFigures(15_000, 13_000, 0.0, 4.5))
+    check(5)
+    timeline = reader.read()
+    assert timeline.defocus_micrometre[0] == pytest.approx(1.4)
+    assert timeline.ctf_resolution_angstrom[0] == 4.5
+    assert timeline.ctf_is_fitted[0] == 0
+    assert np.isnan(timeline.defocus_micrometre[1:]).all()
+
+
+def test_micrographs_are_in_the_order_in_which_they_landed(ledger, reader):
+    """A file that is written again keeps its number, and has landed later."""
+    for name, landed_at, content in (("a", 900.0, V1), ("b", 901.0, V1), ("a", 902.0, V2)):
+        ledger.arrivals.landed(ROOT, Path(name), content, landed_at)
+        ledger.picked(claim_one(ledger), make_result())
+
+    assert reader.read().id.tolist() == [2, 1]
+    assert reader.read().between(901.5, 903.0).id.tolist() == [1]
 
 
 def test_a_clock_that_was_set_back_hides_no_change(ledger, clock, reader):

@@ -6,6 +6,7 @@ from concurrent.futures import BrokenExecutor
 import pytest
 from trainer_programs import PUBLISH
 
+from livepick.core.contracts.before_and_after import BeforeAndAfter
 from livepick.errors import (
     ContentError,
     LedgerWriteError,
@@ -102,6 +103,10 @@ def test_a_worse_model_is_kept_aside_and_its_figures_are_recorded(tmp_path, make
     verdict = json.loads((tmp_path / "state/runs/0002/verdict.json").read_bytes())
     assert verdict["comparison"]["precision"]["candidate"] == pytest.approx(5 / 9)
     assert session.row[0].judgement.as_json() == verdict
+    change = BeforeAndAfter.read(tmp_path / "state/runs/0002")
+    assert (change.candidate.version, change.current.version) == (2, 1)
+    assert change.candidate.picks_per_micrograph == change.current.picks_per_micrograph == 9
+    assert [len(one.candidate_only) for one in change.examples] == [4] * len(change.examples)
     sample = session.metrics.registry.get_sample_value
     assert sample("livepick_training_runs_total", {"result": "kept_aside"}) == 1
     assert sample("livepick_gate_precision", {"model": "champion"}) == 1

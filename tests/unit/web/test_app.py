@@ -4,9 +4,12 @@ import contextlib
 import http.client
 import io
 import json
+import re
 import threading
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -140,7 +143,9 @@ def test_page_loads_nothing_from_elsewhere(ask):
     """Style, script and icon are served by livepick."""
     _, text = ask("/")
     answer, _ = ask("/style.css")
-    assert ask("/page.js")[0].headers["content-type"].startswith("text/javascript")
+    for script in re.findall(r'<script src="([^"]+)"', text):
+        assert ask(f"/{script}")[0].headers["content-type"].startswith("text/javascript")
+    assert "uplot.min.js" in text
 
     assert "http://" not in text
     assert "https://" not in text
@@ -343,6 +348,42 @@ def test_an_unreadable_ledger_is_reported_with_its_remedy(ask, path):
 
     assert answer.status == 503
     assert "disk I/O error. Look at the disk." in text
+
+
+def test_the_data_of_the_plots_are_those_of_the_micrographs(ask, land):
+    """The whole session, or a span of it; a new micrograph is in them at once."""
+    first = land("a.mrc")
+    data = json.loads(ask("/timeline.json")[1])
+    assert (data["micrographs"], data["id"]) == (1, [first])
+    second = land("b.mrc")
+    assert json.loads(ask("/timeline.json")[1])["id"] == [first, second]
+
+    until = datetime.fromtimestamp(data["until"] - 60).astimezone()
+    answer, text = ask(f"/timeline.json?until={quote(until.isoformat())}")
+    assert answer.headers["content-type"] == "application/json"
+    assert json.loads(text) == {"micrographs": 0, "figures": []}
+
+
+def test_the_micrographs_of_a_span_are_listed(ask, land):
+    """Times are in the zone of the service, or have an offset; a missing end is open."""
+    number = land("a.mrc")
+    now = datetime.now().astimezone()
+    before, after = now - timedelta(hours=1), now + timedelta(hours=1)
+    naive = f"from={before:%Y-%m-%dT%H:%M:%S}&until={after:%Y-%m-%dT%H:%M}"
+    for query in (naive, f"from={quote(before.isoformat())}", ""):
+        _, text = ask(f"/between?part&{query}")
+        assert "1 micrograph" in text
+        assert f'href="micrographs/{number}"' in text
+    assert "0 micrographs" in ask(f"/between?part&from={after:%Y-%m-%dT%H:%M}")[1]
+    assert ask("/between")[1].startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("time", ["yesterday", "99999-01-01", "0001-01-01T00:00", "nan"])
+@pytest.mark.parametrize("path", ["/between", "/timeline.json"])
+def test_a_time_that_is_none_is_refused_with_an_example(ask, path, time):
+    answer, text = ask(f"{path}?from={time}")
+    assert answer.status == 400
+    assert text.startswith("from is not a time: write it as 2026-11-30T14:05:09")
 
 
 def test_metrics_are_in_the_format_that_prometheus_scrapes(ask):

@@ -13,9 +13,17 @@ import pytest
 from factories import make_result
 from livepick.config.measured_particle import ParticleMeasured
 from livepick.config.sections import WrittenParticle
+from livepick.core.contracts.before_and_after import (
+    BEFORE_AND_AFTER,
+    BeforeAndAfter,
+    PickedByBoth,
+)
+from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.particle_state import ParticleExample, ParticleState
+from livepick.core.evaluation.model_comparison import Comparison, Decision, Difference
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import Note
+from livepick.core.imaging.ctf import Ctf, CtfFit
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.host.disks import Disk, Space
@@ -295,3 +303,96 @@ def test_an_agreement_is_one_quiet_line(page):
     )
     assert "compared with 5 micrographs: no contradiction" in words_of(page.part("glance"))
     assert "<details" not in page.part("glance")
+
+
+def test_the_figures_over_time_can_be_read_as_a_table(page):
+    """Limits and the source of a CTF are named; a figure that is not known is left out in words."""
+    number = page.pick("a.mrc", GOOD)
+    content = page.reader.get(number).content
+    ctf = CtfFigures(12_500.0, 11_000.0, 30.0, 4.25)
+    page.ledger.ctf.fitted(number, content, fit_of(ctf), "settings")
+    words = words_of(page.part("trends"))
+
+    assert "Picks per micrograph 2 2 2 2 1" in words
+    assert "Defocus, µm 1.18 1.18 1.18 1.18 1 all fitted here" in words
+    assert "CTF fit resolution, Å 4.2 4.2 4.2 4.2 1 all fitted here doubtful from 8.0 Å" in words
+    assert "No ice ring was measured" in words
+
+
+def fit_of(figures):
+    """Return a fit that is trusted."""
+    ctf = Ctf(
+        defocus_u_angstrom=figures.defocus_u_angstrom,
+        defocus_v_angstrom=figures.defocus_v_angstrom,
+        astigmatism_angle_degrees=figures.astigmatism_angle_degrees,
+        voltage_kv=300.0,
+        spherical_aberration_mm=2.7,
+        amplitude_contrast=0.07,
+        fit_resolution_angstrom=figures.ctf_resolution_angstrom,
+    )
+    return CtfFit(ctf=ctf, score=0.4)
+
+
+def compared(page, name, *, version=None):
+    """Record a promotion for which both models picked a micrograph."""
+    state = page.config.state.directory
+    (state / "models" / "0002").mkdir(parents=True)
+    run = state / "runs" / "0002"
+    run.mkdir(parents=True)
+    (one,) = [row for row in page.reader.recent(-1) if row.relative.name == name]
+    picked = PickedByBoth(
+        one.path,
+        version or one.version,
+        50.0,
+        make_result(PICKS),
+        make_result(PICKS.where(np.array([0]))),
+    )
+    (run / BEFORE_AND_AFTER).write_bytes(BeforeAndAfter.of(2, 1, [picked]).to_bytes())
+    figure = Difference(0.994, 0.9, 0.094, 0.05, 0.13)
+    judgement = Judgement(
+        2, 1, Decision(promote=True, outcome="better", sentence=""),
+        Comparison(figure, figure, 222, 226, 1, 0.994),
+    )  # fmt: skip
+    page.ledger.session.run_changed(2, "f", "running")
+    page.ledger.session.run_changed(2, "f", "promoted", judgement=judgement)
+
+
+def test_a_promotion_says_what_it_changed(page):
+    """Figures of both models, and both models' picks side by side."""
+    number = page.pick("a.mrc", GOOD)
+    compared(page, "a.mrc")
+    html = page.part("training")
+    words = words_of(html)
+
+    assert "Before and after: model 2 took over from model 1" in words
+    assert "picks per micrograph 1.0 2.0 +1.0" in words
+    assert "median score of picks 0.90 0.85" in words
+    assert "precision of the best 222 picks 0.900 0.994 +0.094" in words
+    assert "average precision at the gate 0.900 0.994" in words
+    assert "a.mrc : picks of both models 1, only after 1, only before 0" in words
+    assert html.count(f"micrographs/{number}/thumbnail.png") == 2
+    assert re.findall(r'class="picks only" d="([^"]*)"', html) == ["", "M90 60"]
+
+
+def test_picks_are_not_drawn_over_another_content(page):
+    """A micrograph that was written again is left out, and counted."""
+    page.pick("a.mrc", GOOD)
+    compared(page, "a.mrc", version=FileVersion(9, 9, 9))
+    html = page.part("training")
+
+    assert "thumbnail.png" not in html
+    assert "picks per micrograph 1.0 2.0 +1.0" in words_of(html)
+
+
+def test_times_have_a_zone(page, monkeypatch):
+    """In words, wherever the browser is."""
+    page.pick("a.mrc", GOOD)
+    monkeypatch.setenv("TZ", "Etc/GMT-2")
+    time.tzset()
+    try:
+        html, whole = page.part("newest"), page.sections.page()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert re.search(r"\d\d:\d\d UTC\+2</time>", html)
+    assert "times in UTC+2" in whole

@@ -1,5 +1,8 @@
 """``livepick report``: a session as one file."""
 
+import base64
+import hashlib
+import json
 import re
 import time
 from pathlib import Path
@@ -77,7 +80,7 @@ def test_it_summarizes_the_session(make_config, land, ledger):
 
 
 def test_it_loads_nothing(make_config, land, ledger, put_bundle):
-    """Each picture is embedded, and the file forbids anything else."""
+    """Pictures, style and the one script are embedded, and the file forbids anything else."""
     config = make_config()
     land("a.mrc")
     bundle = put_bundle(Models(config.state.directory / MODELS), config, 1)
@@ -85,13 +88,35 @@ def test_it_loads_nothing(make_config, land, ledger, put_bundle):
     ledger.session.run_changed(1, "f", "promoted", reason="")
 
     html = html_of(config)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    (script,) = scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+    assert "Permission is hereby granted" in script  # the licence of the library goes with it
+    assert not re.search(r"fetch\(|XMLHttpRequest|WebSocket|import\(|https?://", script)
+    html = html.replace(script, "")
 
     loaded = re.findall(r"""(?:src|href|srcset|data|action|poster)\s*=\s*["']?([^"'\s>]*)""", html)
     assert len(loaded) == 2
     assert all(place.startswith("data:image/png;base64,") for place in loaded)
-    assert set(re.findall(r"url\(([^)]*)\)", html)) == {"#ring"}
-    assert not re.search(r"https?://|@import|<script|<link", html)
+    assert set(re.findall(r"url\(([^)]*)\)", html)) == {"#ring", "#ring-only"}
+    assert not re.search(r"https?://|@import|<link", html)
+    assert html.count("<script") == 2  # the other has data
     assert "default-src 'none'" in html
+
+
+def test_the_plots_have_all_micrographs(make_config, land):
+    """Their data are in the file; a reader that runs no script has a table of them."""
+    for name in ("a.mrc", "b.mrc"):
+        land(name)
+    html = html_of(make_config())
+
+    (text,) = re.findall(r'id="timeline-data">(.*?)</script>', html)
+    data = json.loads(text)
+    assert data["micrographs"] == 2
+    assert [figure["name"] for figure in data["figures"]] == ["pick_count", "median_score"]
+    assert re.search(r"Picks per micrograph 1 1 1 1 2", words_of(html))
+    assert "No defocus is known" in words_of(html)
 
 
 def test_names_are_text(make_config, land, ledger, tmp_path):
@@ -101,7 +126,7 @@ def test_names_are_text(make_config, land, ledger, tmp_path):
     land("<b>.mrc", error=MicrographError("it is <i>gone", "Look & see."))
     html = html_of(make_config())
 
-    assert "<script" not in html
+    assert "<script>alert" not in html
     assert "<b>.mrc" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;.mrc" in html
     assert "it is &lt;i&gt;gone. Look &amp; see." in html

@@ -7,6 +7,8 @@ import pytest
 
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.progress import PROGRESS, Progress
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.session_rows import RunRow
 from livepick.monitoring.training_status import TrainingStatus
 from livepick.retraining.eta import RunProgress
@@ -48,37 +50,62 @@ def run(version, state, judgement=None):
     return RunRow(version, "f", state, "", 0.0, None, judgement)
 
 
-def test_curves_of_the_running_attempt(make_config):
-    """A repeated training, or the second round, starts new curves."""
-    config = make_config()
+@pytest.fixture
+def queries(make_config):
+    """Return the queries of an empty ledger."""
+    with Database.writable(make_config().state.directory / LEDGER) as database:
+        yield PageQueries(database)
+
+
+def write_progress(config, epochs):
+    """Write the progress of run 1: stage, number of the epoch, and loss of each epoch."""
     folder = config.state.directory / "runs" / "0001"
-    folder.mkdir(parents=True)
-    losses = [(1, 0.9), (2, 0.8), (3, 0.7), (1, 0.5), (2, 0.25)]
+    folder.mkdir(parents=True, exist_ok=True)
     lines = [
-        Progress(at=0, stage="train", done=done, total=3, training_loss=loss, validation_loss=loss)
-        for done, loss in losses
+        Progress(at=0, stage=stage, done=done, total=3, training_loss=loss, validation_loss=loss)
+        for stage, done, loss in epochs
     ]
     text = "".join(f"{line.model_dump_json()}\n" for line in lines)
     (folder / PROGRESS).write_text(text + '{"at": 1, "sta')  # a line that is being written
 
-    view = view_training(config, [run(1, "running")])
 
-    assert (view.is_running, view.loss.epochs) == (True, 2)
-    assert [line.last for line in view.loss.lines] == [0.25, 0.25]
+def test_the_curves_are_those_of_the_whole_run(make_config, queries):
+    """A repeated attempt and the second round follow the first, with a gap between them."""
+    config = make_config()
+    first, second = [("train", 1, 0.9), ("train", 2, 0.8)], [("train", 1, 0.5)]
+    write_progress(config, [*first, *second, ("retrain", 1, 0.4), ("retrain", 2, 0.25)])
+
+    view = view_training(config, [run(1, "running")], queries)
+    (chart,) = view.charts  # no accuracy is known
+
+    assert view.is_running
+    assert [attempt.name for attempt in view.attempts] == [
+        "round 1, attempt 1", "round 1, attempt 2", "round 2",
+    ]  # fmt: skip
+    assert chart.epochs == [1, 2, 2.5, 3, 3.5, 4, 5]
+    assert chart.values[0] == [0.9, 0.8, None, 0.5, None, 0.4, 0.25]
+    assert chart.starts == [(1, "round 1, attempt 1"), (3, "round 1, attempt 2"), (4, "round 2")]
+    assert chart.last == (0.25, 0.25)
+
+    (config.state.directory / "models" / "0001").mkdir(parents=True)
+    after = view_training(config, [run(1, "promoted")], queries)
+    assert (after.is_running, after.attempts) == (False, view.attempts)
+    write_progress(config, [("train", 1, 0.9)])
+    assert view_training(config, [run(1, "promoted")], queries).charts == ()
 
 
-def test_the_result_of_the_promotion_gate(make_config, tmp_path):
+def test_the_result_of_the_promotion_gate(make_config, queries):
     """Both figures of both models, from the latest run with a model."""
     config = make_config()
     (config.state.directory / "models" / "0002").mkdir(parents=True)
     runs = [run(3, "failed"), run(2, "promoted", JUDGEMENT)]
 
-    gate = view_training(config, runs).gate
+    gate = view_training(config, runs, queries).gate
 
     assert (gate.candidate, gate.current, gate.outcome, gate.micrographs) == (2, 0, "better", 2)
     assert [figure.name for figure in gate.figures] == [
-        "average precision",
-        "precision of 133 picks",
+        "average precision at the gate",
+        "precision of the best 133 picks",
     ]
     assert gate.figures[0].figure.difference == 0.2
 

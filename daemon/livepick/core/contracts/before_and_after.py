@@ -134,14 +134,14 @@ def _summary(version: int, picks: Sequence[Picks]) -> ModelPicks:
 def _example(one: PickedByBoth) -> PicksExample:
     new, old = one.candidate_picks, one.current_picks
     x_px, y_px = (np.subtract.outer(a, b) for a, b in ((new.x_px, old.x_px), (new.y_px, old.y_px)))
-    is_near = np.asarray(np.hypot(x_px, y_px) <= one.radius_px)
+    is_near = np.hypot(x_px, y_px) <= one.radius_px
     in_old, in_new = is_near.any(axis=1), is_near.any(axis=0)
     return PicksExample(
         path=one.path,
         version=one.version,
-        both=_positions(new.where(in_old)),
-        candidate_only=_positions(new.where(~in_old)),
-        current_only=_positions(old.where(~in_new)),
+        both=_positions(new.where(np.flatnonzero(in_old))),
+        candidate_only=_positions(new.where(np.flatnonzero(~in_old))),
+        current_only=_positions(old.where(np.flatnonzero(~in_new))),
     )
 
 

@@ -1,5 +1,6 @@
 // Keeps the page up to date, opens micrographs on top of it, and previews a threshold.
-// Without this script, everything can still be read.
+// Without this script, everything can still be read. plots.js, curves.js and over_time.js
+// draw and refresh the plots.
 "use strict";
 
 const $ = (selector, within = document) => within.querySelector(selector);
@@ -18,7 +19,6 @@ function ago(seconds) {
 function updateTimes() {
   for (const time of document.querySelectorAll("time[data-at]")) {
     const at = Number(time.dataset.at);
-    time.title = new Date(at * 1000).toLocaleString();
     time.dataset.clock ??= time.textContent;
     time.textContent = ago(Date.now() / 1000 - at) ?? time.dataset.clock;
   }
@@ -42,6 +42,7 @@ async function update(digests) {
       if (!answer.ok) continue;
       replace(part, await answer.text());
       part.dataset.digest = digest;
+      if (name === "trends") overTime?.changed();
     }
   } finally {
     fetching = false;
@@ -56,6 +57,7 @@ function replace(part, html) {
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   if (focused) $(`[href="${CSS.escape(focused)}"]`, part)?.focus();
   watchPictures(part);
+  learningCurves(part);
 }
 
 function listen() {
@@ -74,7 +76,7 @@ function listen() {
   };
   events.onerror = () => {
     connection.className = "lost";
-    connection.innerHTML = `no connection; last update <time data-at="${lastHeard}">at ${new Date(lastHeard * 1000).toLocaleTimeString()}</time>`;
+    connection.innerHTML = `no connection; last update <time data-at="${lastHeard}">at ${new Date(lastHeard * 1000).toLocaleTimeString([], { timeZoneName: "short" })}</time>`;
     updateTimes();
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
   };
@@ -87,8 +89,9 @@ function watchPictures(within) {
     let tries = 0;
     img.addEventListener("error", async () => {
       const why = await whyNot(img.src).catch(() => "");
-      if (why) showReason(img, why);
-      else if (++tries < 5) setTimeout(() => { img.src = `${img.src.split("&")[0]}&try=${tries}`; }, 3000);
+      if (why) { showReason(img, why); return; }
+      img.parentElement.dataset.wait = tries < 4 ? "the workers are busy; trying again" : "the workers are busy";
+      if (++tries < 5) setTimeout(() => { img.src = `${img.src.split("&")[0]}&try=${tries}`; }, 3000);
     });
   }
 }
@@ -256,13 +259,17 @@ if (full?.tagName === "DIALOG") {
     const id = $("article.full", full)?.dataset.id;
     full.replaceChildren();
     history.replaceState(null, "", location.pathname + location.search);
-    (document.querySelector(`[data-full="${id}"]`) ?? document.querySelector("[data-full]"))?.focus();
+    const link = document.querySelector(`[data-full="${id}"]`);
+    if (link) link.focus();
+    else document.querySelector("[data-full]")?.focus({ preventScroll: true }); // opened by a plot
   });
   const linked = location.hash.match(/^#micrograph-(\d+)$/);
   if (linked) openFull(linked[1]);
 } else if (full) {
   prepareFull();
 }
+const overTime = $("#plots") ? showOverTime() : null;
+learningCurves(document);
 if ($("#search")) search();
 if ($("#connection")) listen();
 watchPictures(document);
