@@ -1,43 +1,27 @@
 """The page in a real browser, on a real service: headless Chromium, driven by Playwright."""
 
-import os
 import re
-import shutil
 import signal
-import time
 
 import mrcfile
 import numpy as np
 import pytest
+from chromium import NEEDS_CHROMIUM, chromium, pages, until
 from disc_micrographs import PIXEL_SIZE_ANGSTROM, SIDE_PX, write_disc_micrograph
 from session import Session
 
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the dev extra")
-
-CHROMIUM = shutil.which("chromium")
-PATIENCE_MS = 40_000
-"""A busy machine with two cores renders, picks and tests at once."""
-
 WIDTHS = (360, 390, 768, 1280, 1920)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, of Debian's package chromium"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """Return a Chromium without a window."""
-    with sync_api.sync_playwright() as playwright:
-        # As root, as in CI, Chromium starts without its sandbox only.
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,40 +54,8 @@ def with_border(session, name):
 @pytest.fixture
 def look(browser, session):
     """Return a function that opens the page; at the end nothing may have gone wrong in it."""
-    address = session.address
-    wrong, contexts = [], []
-
-    def request(asked):
-        if not asked.url.startswith(f"http://{address}/"):
-            wrong.append(f"asks {asked.url}")
-
-    def open_at(path="/", *, width=1280, height=900, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(PATIENCE_MS)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: wrong.append(m.text) if m.type != "log" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", request)
-        page.goto(f"http://{address}{path}")
-        return page
-
-    open_at.wrong = wrong
-    yield open_at
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def until(page, expression):
-    """Wait until a JavaScript expression is true.
-
-    Playwright's own way calls ``eval`` in the page, which the page does not allow.
-    """
-    give_up = time.monotonic() + PATIENCE_MS / 1000
-    while not page.evaluate(expression):
-        assert time.monotonic() < give_up, f"waited in vain for: {expression}"
-        page.wait_for_timeout(100)
+    with pages(browser, session.address) as open_at:
+        yield open_at
 
 
 def open_newest(page):
@@ -309,7 +261,7 @@ def test_dark_and_light_follow_the_system(look):
 
 
 KINDS = (
-    *("body", ".quiet", ".strip .name", "dt", "figcaption", ".headline .sentence"),
+    *("body", ".quiet", ".strip .name", "dt", "#trends th", ".headline .sentence"),
     *(".badge", ".why", ".facts h3", ".facts .bad"),
 )
 

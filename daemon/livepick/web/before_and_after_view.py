@@ -1,23 +1,45 @@
 """View of what a new model changes: figures, and micrographs with the picks of both models."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from livepick.config.schema import Config
 from livepick.core.contracts.before_and_after import (
     BeforeAndAfter,
     ModelPicks,
     PicksExample,
+    Position,
 )
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.page_queries import PageQueries
 from livepick.web.micrograph_view import path_of, ring_px
 
-__all__ = ["BeforeAndAfterView", "DrawnExample", "view_before_and_after"]
+__all__ = ["BeforeAndAfterView", "DrawnExample", "DrawnPicks", "view_before_and_after"]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPicks:
+    """Picks of one model, as SVG paths with one vertex for each pick."""
+
+    shared: str
+    """Picks near one of the other model."""
+    only: str
+    """Picks that the other model does not have."""
+    count: int
+    only_count: int
+
+    @classmethod
+    def of(cls, shared: Sequence[Position], only: Sequence[Position]) -> Self:
+        """Return picks as they are drawn."""
+        return cls(path_of(shared), path_of(only), len(shared) + len(only), len(only))
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnExample:
-    """A micrograph with the picks of both models, as SVG paths with one vertex for each pick."""
+    """A micrograph with the picks of both models."""
 
     id: int
     """Number in the ledger."""
@@ -28,16 +50,10 @@ class DrawnExample:
     """Radius of a circle, in pixels of the micrograph."""
     pictures: str
     """Key for the browser's cache."""
-    both: str
-    """Picks that both models have."""
-    candidate_only: str
-    current_only: str
-    shared: int
-    """Number of picks that both have."""
-    gained: int
-    """Number of picks that only the new model has."""
-    lost: int
-    """Number of picks that only the model before has."""
+    before: DrawnPicks
+    """Picks of the model before."""
+    after: DrawnPicks
+    """Picks of the new model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,7 @@ def _drawn(example: PicksExample, config: Config, queries: PageQueries) -> Drawn
     row = queries.at(example.path)
     if row is None or row.shape_px is None or row.pixel_size_angstrom is None:
         return None
-    if example.version is not None and example.version != row.version:
+    if not _is_same(example.version, row.version):
         return None
     height_px, width_px = row.shape_px
     diameter_angstrom = config.particle.diameter_angstrom
@@ -82,10 +98,11 @@ def _drawn(example: PicksExample, config: Config, queries: PageQueries) -> Drawn
         height_px=height_px,
         ring_px=ring_px(diameter_angstrom, row.pixel_size_angstrom, width_px),
         pictures=f"{row.content}-{diameter_angstrom:g}",
-        both=path_of(example.both),
-        candidate_only=path_of(example.candidate_only),
-        current_only=path_of(example.current_only),
-        shared=len(example.both),
-        gained=len(example.candidate_only),
-        lost=len(example.current_only),
+        before=DrawnPicks.of(example.current_shared, example.current_only),
+        after=DrawnPicks.of(example.candidate_shared, example.candidate_only),
     )
+
+
+def _is_same(picked: FileVersion | None, present: FileVersion) -> bool:
+    """Return True if a micrograph still has the content that was picked."""
+    return picked is None or picked in (present, dataclasses.replace(present, inode=0))

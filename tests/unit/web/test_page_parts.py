@@ -369,7 +369,7 @@ def test_a_promotion_says_what_it_changed(page):
     assert "median score of picks 0.90 0.85" in words
     assert "precision of the best 222 picks 0.900 0.994 +0.094" in words
     assert "average precision at the gate 0.900 0.994" in words
-    assert "a.mrc : picks of both models 1, only after 1, only before 0" in words
+    assert "a.mrc : 1 only after, 0 only before before: 1 pick after: 2 picks" in words
     assert html.count(f"micrographs/{number}/thumbnail.png") == 2
     assert re.findall(r'class="picks only" d="([^"]*)"', html) == ["", "M90 60"]
 
@@ -382,6 +382,14 @@ def test_picks_are_not_drawn_over_another_content(page):
 
     assert "thumbnail.png" not in html
     assert "picks per micrograph 1.0 2.0 +1.0" in words_of(html)
+    assert "1 micrograph with the picks of both models cannot be shown" in words_of(html)
+
+
+def test_a_file_system_that_renumbers_its_files_hides_no_example(page):
+    """Runs keep the version of a file without its inode there."""
+    page.pick("a.mrc", GOOD)
+    compared(page, "a.mrc", version=FileVersion(1, 1, 0))
+    assert "thumbnail.png" in page.part("training")
 
 
 def test_times_have_a_zone(page, monkeypatch):

@@ -55,9 +55,11 @@ class PicksExample(_Record):
     path: Path
     version: FileVersion | None
     """Content that was picked; None if it is not known."""
-    both: list[Position]
-    """Picks of the new model that the current one has, too."""
+    candidate_shared: list[Position]
+    """Picks of the new model near one of the current model."""
     candidate_only: list[Position]
+    """The other picks of the new model."""
+    current_shared: list[Position]
     current_only: list[Position]
 
 
@@ -139,8 +141,9 @@ def _example(one: PickedByBoth) -> PicksExample:
     return PicksExample(
         path=one.path,
         version=one.version,
-        both=_positions(new.where(np.flatnonzero(in_old))),
+        candidate_shared=_positions(new.where(np.flatnonzero(in_old))),
         candidate_only=_positions(new.where(np.flatnonzero(~in_old))),
+        current_shared=_positions(old.where(np.flatnonzero(in_new))),
         current_only=_positions(old.where(np.flatnonzero(~in_new))),
     )
 

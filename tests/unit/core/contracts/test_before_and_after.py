@@ -31,13 +31,13 @@ def picked(name, new, old, **changes):
 
 
 def test_picks_of_one_particle_are_those_within_the_radius():
-    """The position of the new model stands for both."""
+    """Each model has its own positions, also of particles that both have."""
     kept = BeforeAndAfter.of(
         2, 1, [picked("a.mrc", [(0, 0), (100, 100)], [(6, 8), (130, 100), (200, 9)])]
     )
     (example,) = kept.examples
 
-    assert example.both == [(0, 0)]
+    assert (example.candidate_shared, example.current_shared) == ([(0, 0)], [(6, 8)])
     assert example.candidate_only == [(100, 100)]
     assert example.current_only == [(130, 100), (200, 9)]
     assert (kept.candidate.version, kept.current.version, kept.micrographs) == (2, 1, 1)
@@ -59,7 +59,7 @@ def test_only_picks_above_the_threshold_count():
     """A micrograph without any pick is a comparison, too."""
     kept = BeforeAndAfter.of(2, 1, [picked("a.mrc", [(0, 0)], [], threshold=0.95)])
 
-    assert kept.examples[0].both == kept.examples[0].candidate_only == []
+    assert kept.examples[0].candidate_shared == kept.examples[0].candidate_only == []
     assert kept.candidate.median_score is None
     assert kept.candidate.picks_per_micrograph == 0
 

@@ -1,0 +1,71 @@
+"""Headless Chromium for tests of the page, driven by Playwright."""
+
+import contextlib
+import os
+import shutil
+import time
+
+import pytest
+
+CHROMIUM = shutil.which("chromium")
+PATIENCE_MS = 40_000
+"""A busy machine with two cores renders, picks and tests at once."""
+
+NEEDS_CHROMIUM = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs chromium, of Debian's package chromium"
+)
+
+
+@contextlib.contextmanager
+def chromium():
+    """Yield a Chromium without a window."""
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright, of the dev extra"
+    )
+    with sync_api.sync_playwright() as playwright:
+        # As root, as in CI, Chromium starts without its sandbox only.
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        yield opened
+        opened.close()
+
+
+@contextlib.contextmanager
+def pages(browser, address):
+    """Yield a function that opens a page of a service; at the end nothing may have gone wrong.
+
+    What goes wrong, an error in the console or a request to elsewhere, is in its list ``wrong``.
+    """
+    wrong, contexts = [], []
+
+    def request(asked):
+        if not asked.url.startswith((f"http://{address}/", "file:", "data:")):
+            wrong.append(f"asks {asked.url}")
+
+    def open_at(path="/", *, width=1280, height=900, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: wrong.append(m.text) if m.type != "log" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", request)
+        page.goto(path if path.startswith("file:") else f"http://{address}{path}")
+        return page
+
+    open_at.wrong = wrong
+    yield open_at
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def until(page, expression):
+    """Wait until a JavaScript expression is true.
+
+    Playwright's own way calls ``eval`` in the page, which the page does not allow.
+    """
+    give_up = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < give_up, f"waited in vain for: {expression}"
+        page.wait_for_timeout(100)
