@@ -195,6 +195,11 @@ class OutputFolder:
             if path.lstat().st_mtime_ns <= self._adopts_until_ns:
                 self.adopt(path)
 
+    @property
+    def has_more(self) -> bool:
+        """True if the last call of ``missing`` has not come to the last file."""
+        return self._names is not None
+
     def missing(self, seconds: float, cpu_seconds: float) -> list[Path]:
         """Return files that livepick wrote and that have gone.
 

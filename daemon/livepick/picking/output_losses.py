@@ -1,8 +1,8 @@
 """Looks for changes that others make in the output folders: files deleted, obstacles gone.
 
 A small share of the time goes into looking at the files that livepick wrote, one after another, so
-that it never holds up picking: 100,000 files on a local disk take about two minutes. The first
-one found missing asks for a check of all of them.
+that it never holds up picking: 100,000 files on a local disk take about two minutes. After the last
+one there is a pause. The first one found missing asks for a check of all of them.
 """
 
 import logging
@@ -23,6 +23,12 @@ SHARE = 0.02
 CPU_SHARE = 0.004
 """Fraction of the processor time of a core for that."""
 
+PAUSE_SHARE = 0.001
+"""Fraction of the processor time of a core for that, including the pause after the last file."""
+
+LONGEST_PAUSE_SECONDS = 60.0
+"""Longest pause, so that a deleted file is noticed within a minute or two."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +44,9 @@ class OutputLosses:
     def __init__(self, folders: Sequence[OutputFolder]) -> None:
         self._folders = folders
         self._gone: dict[Path, OutputFolder] = {}
+        self._used_seconds: dict[OutputFolder, float] = {}
+        """Processor time for the files of a folder since its first one."""
+        self._pause_until: dict[OutputFolder, float] = {}
         self._looked_at = float("-inf")
 
     def found(self, *, is_checking: bool) -> bool:
@@ -68,9 +77,21 @@ class OutputLosses:
                 folder.forget(path)
         self._gone.clear()
         for folder in self._folders:
-            self._gone |= dict.fromkeys(
-                folder.missing(SHARE * LOOK_SECONDS, CPU_SHARE * LOOK_SECONDS), folder
-            )
+            self._gone |= dict.fromkeys(self._missing(folder), folder)
         if self._gone:
             path = next(iter(self._gone))
             _log.warning("output: %s has been deleted; what is missing is written again", path)
+
+    def _missing(self, folder: OutputFolder) -> list[Path]:
+        """Look at some files of a folder, or pause after its last one."""
+        if time.monotonic() < self._pause_until.get(folder, 0.0):
+            return []
+        began = time.thread_time()
+        missing = folder.missing(SHARE * LOOK_SECONDS, CPU_SHARE * LOOK_SECONDS)
+        used_seconds = self._used_seconds.pop(folder, 0.0) + time.thread_time() - began
+        if folder.has_more:
+            self._used_seconds[folder] = used_seconds
+        else:
+            pause_seconds = min(used_seconds / PAUSE_SHARE, LONGEST_PAUSE_SECONDS)
+            self._pause_until[folder] = time.monotonic() + pause_seconds
+        return missing
