@@ -6,7 +6,7 @@ are 0 until the first event: dashboards subtract them from ``time()``.
 """
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -17,10 +17,12 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from livepick import errors
 
@@ -49,20 +51,33 @@ def _reasons(root: type[errors.LivepickError]) -> set[str]:
 ERROR_REASONS = tuple(sorted(_reasons(errors.LivepickError)))
 """``reason`` of every livepick error class, and ``internal`` for all other exceptions."""
 
-_Labelled = TypeVar("_Labelled", Counter, Gauge, Histogram)
-
 
 class LargeHistogram(Histogram):
-    """A histogram of which hundreds of values are observed at once. Without labels."""
+    """A histogram of which hundreds of values are observed at once."""
 
-    def observe_all(self, values: NDArray[np.float32]) -> None:
+    def observe_all(self, values: Sequence[float] | NDArray[np.float32]) -> None:
         """Observe many values, at the cost of a few: each bucket is increased once."""
-        exact = values.astype(np.float64)  # as ``observe`` compares them
+        exact = np.asarray(values, dtype=np.float64)  # as ``observe`` compares them
         buckets = np.searchsorted(self._upper_bounds, exact, side="left")
         for bucket, count in enumerate(np.bincount(buckets).tolist()):
             if count:
                 self._buckets[bucket].inc(count)
         self._sum.inc(float(exact.sum()))
+
+
+_Labelled = TypeVar("_Labelled", Counter, Gauge, LargeHistogram)
+
+
+class _First(Collector):
+    """Collects nothing, and makes other parts count what they have put off."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def collect(self) -> Iterable[Metric]:
+        for call in self.calls:
+            call()
+        return []
 
 
 class InstrumentFactory:
@@ -76,6 +91,12 @@ class InstrumentFactory:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
         self.registry = CollectorRegistry()
+        self._first = _First()
+        self.registry.register(self._first)  # before all others, so it is collected first
+
+    def before_scrape(self, count: Callable[[], None]) -> None:
+        """Call a function at the begin of each scrape, to count what it has put off until then."""
+        self._first.calls.append(count)
 
     def counter(self, name: str, question: str, /, **labels: Collection[str]) -> Counter:
         """Return a new counter; Prometheus appends ``_total`` to its name."""
@@ -91,18 +112,12 @@ class InstrumentFactory:
 
     def histogram(
         self, name: str, question: str, buckets: tuple[float, ...], /, **labels: Collection[str]
-    ) -> Histogram:
+    ) -> LargeHistogram:
         """Return a new histogram with these upper bounds of its buckets."""
-        histogram = Histogram(
+        histogram = LargeHistogram(
             f"livepick_{name}", question, labels, buckets=buckets, registry=self.registry
         )
         return _with_zeros(histogram, labels)
-
-    def large_histogram(
-        self, name: str, question: str, buckets: tuple[float, ...], /
-    ) -> LargeHistogram:
-        """Return a new histogram of which many values are observed at once."""
-        return LargeHistogram(f"livepick_{name}", question, buckets=buckets, registry=self.registry)
 
     def info(self, name: str, question: str, /) -> Info:
         """Return a new info metric; Prometheus appends ``_info`` to its name."""

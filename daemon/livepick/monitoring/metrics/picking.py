@@ -4,14 +4,19 @@ This is one file because it is one family of metrics: most of it is names and he
 """
 
 import collections
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from livepick.config.alert_thresholds import LATEST
-from livepick.core.contracts.job import CPU, CUDA, Result
-from livepick.core.formats.header import NOTE_WORDS
-from livepick.core.imaging.quality import CtfFigures
+from livepick.core.contracts.job import CPU, CUDA, Result, StageSeconds
+from livepick.core.formats.header import NOTE_WORDS, NoteKind
+from livepick.core.imaging.picks import FloatArray
+from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.errors import OutputError
 from livepick.ledger.rows import Counts, MicrographRow
@@ -19,7 +24,7 @@ from livepick.monitoring.metrics.instruments import ERROR_REASONS, ErrorCounter,
 from livepick.monitoring.metrics.landings import LandingMetrics
 from livepick.monitoring.metrics.quality import SCORE_BUCKETS, QualityMetrics
 
-__all__ = ["LATEST_STATES", "PickingMetrics"]
+__all__ = ["LATEST_STATES", "MOST_UNCOUNTED", "PickingMetrics"]
 
 STATES = ("queued", "picking", "picked", "failed", "stale")
 """States of the micrographs in the ledger."""
@@ -43,6 +48,9 @@ STAGE_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 PARTICLE_BUCKETS = (0, 1, 10, 25, 50, 100, 200, 400, 800, 1600)
 """Upper bounds in particles per micrograph; the first bucket holds the empty micrographs."""
+
+MOST_UNCOUNTED = 100
+"""Picked micrographs that are counted together, if no scrape comes before."""
 
 
 class PickingMetrics:
@@ -74,10 +82,14 @@ class PickingMetrics:
         self._errors = errors
         self._quality = quality
         self._worker_count = 0
+        self._provider = ""
         self._landings = landings
+        self._uncounted: list[_Picked] = []
+        self._lock = threading.Lock()
         self._make_micrographs(make)
         self._make_particles(make)
         self._make_work(make)
+        make.before_scrape(self._count_picked)
 
     def _make_micrographs(self, make: InstrumentFactory) -> None:
         self._discovered = make.counter(
@@ -132,7 +144,7 @@ class PickingMetrics:
             "Is the grid any good? Picks above the threshold, per micrograph.",
             PARTICLE_BUCKETS,
         )
-        self._score = make.large_histogram(
+        self._score = make.histogram(
             "particle_score", "Do scores drift? Scores of picks above the threshold.", SCORE_BUCKETS
         )
 
@@ -221,23 +233,47 @@ class PickingMetrics:
 
         A micrograph that was picked again is not counted a second time as picked or empty, nor as
         good or bad: alerts use these counts as shares of all micrographs that arrived.
+
+        Many micrographs are counted together, at the next scrape at the latest: there are two dozen
+        figures of each, and the dispatch thread has little time for one.
         """
-        scores = result.picks.above(result.threshold).score
-        self._score.observe_all(scores)
-        self._particles.inc(len(scores))
-        self._particles_per_micrograph.observe(len(scores))
-        if latency_seconds is None:
-            self._micrographs.labels("repicked").inc()
-        else:
-            self._micrographs.labels("picked" if len(scores) else "empty").inc()
-            for kind in {note.kind for note in result.notes}:
-                self._notes.labels(kind).inc()
-            self._latency_seconds.observe(max(latency_seconds, 0.0))
-            self._quality.first_picked(result.quality)
-        for stage, seconds in self._stage_seconds_of.items():
-            seconds.observe(export_seconds if stage == "export" else getattr(result.seconds, stage))
+        scores = result.picks.score
+        picked = _Picked(
+            scores[scores >= result.threshold],
+            result.quality,
+            result.seconds,
+            export_seconds,
+            latency_seconds,
+            frozenset(note.kind for note in result.notes),
+        )
         self._last_picked.set(time.time())
         self.use_provider(result.provider)
+        with self._lock:
+            self._uncounted.append(picked)
+        if len(self._uncounted) >= MOST_UNCOUNTED:
+            self._count_picked()
+
+    def _count_picked(self) -> None:
+        """Count the micrographs that were picked since the last call; called from any thread."""
+        with self._lock:
+            every, self._uncounted = self._uncounted, []
+        if not every:
+            return
+        counts = [len(one.scores) for one in every]
+        self._score.observe_all(np.concatenate([one.scores for one in every]))
+        self._particles.inc(sum(counts))
+        self._particles_per_micrograph.observe_all(counts)
+        first = [one for one in every if one.latency_seconds is not None]
+        empty = sum(not len(one.scores) for one in first)
+        self._micrographs.labels("repicked").inc(len(every) - len(first))
+        self._micrographs.labels("empty").inc(empty)
+        self._micrographs.labels("picked").inc(len(first) - empty)
+        for kind, count in collections.Counter(k for one in first for k in one.notes).items():
+            self._notes.labels(kind).inc(count)
+        self._latency_seconds.observe_all([max(one.latency_seconds or 0.0, 0.0) for one in first])
+        self._quality.first_picked([one.quality for one in first])
+        for stage, seconds in self._stage_seconds_of.items():
+            seconds.observe_all([one.stage_seconds(stage) for one in every])
 
     def ctf_found(self, figures: CtfFigures) -> None:
         """Observe the CTF figures that another program measured; called once per micrograph."""
@@ -268,8 +304,10 @@ class PickingMetrics:
 
     def use_provider(self, provider: str) -> None:
         """Set which onnxruntime provider runs the model."""
-        for known in (CUDA, CPU):
-            self._provider_active.labels(known).set(known == provider)
+        if provider != self._provider:
+            self._provider = provider
+            for known in (CUDA, CPU):
+                self._provider_active.labels(known).set(known == provider)
 
     # --- the ledger -----------------------------------------------------------------------------
 
@@ -301,6 +339,24 @@ class PickingMetrics:
             self._latest.labels(state).set(states[state])
         self._quality.set_verdicts(verdicts, latest)
         self._empty_in_row.set(empty_in_row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    """A picked micrograph that is not counted yet."""
+
+    scores: FloatArray
+    """Scores above the threshold."""
+    quality: Quality
+    seconds: StageSeconds
+    export_seconds: float
+    latency_seconds: float | None
+    """Time from landing to picks; None: it was picked again."""
+    notes: frozenset[NoteKind]
+
+    def stage_seconds(self, stage: str) -> float:
+        """Return the time that a stage took."""
+        return self.export_seconds if stage == "export" else float(getattr(self.seconds, stage))
 
 
 def _latest_state(row: MicrographRow) -> str:

@@ -124,17 +124,17 @@ class QualityMetrics:
             for figure, (question, buckets) in CTF_HISTOGRAMS.items()
         }
 
-    def first_picked(self, quality: Quality) -> None:
-        """Count the verdict and observe the figures of a micrograph at its first picks.
+    def first_picked(self, qualities: Sequence[Quality]) -> None:
+        """Count the verdicts and observe the figures of micrographs at their first picks.
 
         No CTF is known then.
         """
-        verdict, _ = judge(quality)
-        self._at_first_picks.labels(verdict).inc()
+        for verdict, count in collections.Counter(judge(each)[0] for each in qualities).items():
+            self._at_first_picks.labels(verdict).inc(count)
         for figure, histogram in self._figures.items():
-            value = getattr(quality, figure)
-            if value is not None:
-                histogram.observe(value)
+            found = [getattr(quality, figure) for quality in qualities]
+            if values := [value for value in found if value is not None]:
+                histogram.observe_all(values)
 
     def ctf_found(self, figures: CtfFigures) -> None:
         """Observe the CTF figures that another program measured; called once per micrograph."""

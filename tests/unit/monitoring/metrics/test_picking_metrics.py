@@ -10,7 +10,7 @@ from livepick.core.imaging.quality import Quality
 from livepick.ledger.rows import Counts
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.metrics.instruments import InstrumentFactory
-from livepick.monitoring.metrics.picking import LATEST_STATES
+from livepick.monitoring.metrics.picking import LATEST_STATES, MOST_UNCOUNTED
 
 
 def test_a_picked_micrograph_counts_its_particles_scores_and_times():
@@ -102,7 +102,7 @@ def test_many_values_are_observed_at_once_as_one_by_one():
     """Values on a bound of a bucket, below the first and above the last included."""
     make = InstrumentFactory()
     bounds = (0.25, 0.5, 0.7)
-    at_once = make.large_histogram("at_once", "?", bounds)
+    at_once = make.histogram("at_once", "?", bounds)
     singly = make.histogram("singly", "?", bounds)
     for values in ([0.25, 0.7, 0.1, 0.3, 0.9, 0.5], [], [0.2]):
         at_once.observe_all(np.array(values, dtype=np.float32))
@@ -115,3 +115,27 @@ def test_many_values_are_observed_at_once_as_one_by_one():
     )
     assert [one.replace("at_once", "singly") for one in found] == expected
     assert "livepick_at_once_count 7.0" in text
+
+
+def test_picked_micrographs_are_counted_together_and_never_later_than_a_scrape():
+    """A scrape sees all that were picked before it, each once, without waiting for more."""
+    metrics = Metrics()
+    sample = metrics.registry.get_sample_value
+    found = []
+    for count in (1, 2, MOST_UNCOUNTED + 50):
+        for _ in range(count):
+            metrics.picking.picked(make_result((0.9,)), latency_seconds=1, export_seconds=0.01)
+        found.append(sample("livepick_micrographs_total", {"state": "picked"}))
+        assert sample("livepick_stage_duration_seconds_count", {"stage": "export"}) == found[-1]
+
+    assert found == [1, 3, MOST_UNCOUNTED + 53]
+    assert b'livepick_micrographs_total{state="picked"} 153.0' in metrics.exposition()
+
+
+def test_a_long_time_without_a_scrape_keeps_no_more_than_a_few_micrographs():
+    """They are counted without one as soon as there are many."""
+    metrics = Metrics()
+    for _ in range(3 * MOST_UNCOUNTED + 1):
+        metrics.picking.picked(make_result((0.9,)), latency_seconds=1, export_seconds=0.01)
+
+    assert len(metrics.picking._uncounted) == 1
