@@ -7,6 +7,7 @@ The settings, with their bounds, units and examples, are in ``livepick.config.se
 ``output_sections``, ``training_sections``, ``engine_section`` and ``web_section`` beside it.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -162,6 +163,7 @@ class Config(WrittenConfig):
         )
 
 
+@functools.lru_cache(maxsize=16)
 def particle_fingerprint(particle: Particle) -> str:
     """Return a short digest of a particle, as ``Config.particle_fingerprint``."""
     return digest(shaping_values(particle))

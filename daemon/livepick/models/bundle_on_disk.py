@@ -18,10 +18,21 @@ from livepick.core.contracts.bundle import (
 from livepick.errors import ModelError
 from livepick.host.foreign_files import read_bounded
 
-__all__ = ["Bundle", "BundleChecks", "read_bundle", "verified_bundle", "verify_graph"]
+__all__ = [
+    "Bundle",
+    "BundleChecks",
+    "FileState",
+    "read_bundle",
+    "state_of_file",
+    "verified_bundle",
+    "verify_graph",
+]
 
-_State = tuple[tuple[int, int, int, int] | None, ...]
-"""State of the files of a bundle; it changes when they do."""
+FileState = tuple[int, int, int, int]
+"""State of a file; it changes when the file does."""
+
+_State = tuple[FileState | None, ...]
+"""State of the files of a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +44,19 @@ class Bundle:
 
 
 class BundleChecks:
-    """Checks of bundles, each done once unless the files change."""
+    """Reads and checks bundles, each once unless its files change."""
 
     def __init__(self) -> None:
         self._checked: dict[Path, tuple[_State, Bundle | ModelError]] = {}
+        self._read: dict[Path, tuple[_State, Bundle]] = {}
+
+    def read(self, path: Path) -> Bundle:
+        """Return a bundle as ``read_bundle``, without a check of its graph."""
+        state = (state_of_file(path / CARD),)
+        known = self._read.get(path)
+        if known is None or known[0] != state:
+            known = self._read[path] = (state, read_bundle(path))
+        return known[1]
 
     def check(self, path: Path) -> Bundle | ModelError:
         """Return a bundle, or what is wrong with it. Its files are read only if they changed."""
@@ -71,10 +91,11 @@ def verified_bundle(path: Path) -> Bundle:
 
 
 def _state_of(path: Path) -> _State:
-    return tuple(_state_of_file(path / name) for name in (CARD, GRAPH))
+    return tuple(state_of_file(path / name) for name in (CARD, GRAPH))
 
 
-def _state_of_file(path: Path) -> tuple[int, int, int, int] | None:
+def state_of_file(path: Path) -> FileState | None:
+    """Return the state of a file; None if there is none, or it cannot be seen."""
     try:
         found = path.stat()
     except OSError:

@@ -21,9 +21,17 @@ from livepick.core.contracts.bundle import Kind, ModelCard, bundle_name, numbere
 from livepick.core.contracts.run import RUNS
 from livepick.errors import ModelError
 from livepick.models.blob_picker import publish_blob_picker
-from livepick.models.bundle_on_disk import Bundle, BundleChecks, read_bundle, verified_bundle
+from livepick.models.bundle_on_disk import (
+    Bundle,
+    BundleChecks,
+    FileState,
+    read_bundle,
+    state_of_file,
+    verified_bundle,
+)
 from livepick.models.general_model import SHIPPED, publish_general_picker
 from livepick.models.promotions import (
+    PROMOTIONS_FILE,
     By,
     Promotion,
     append_promotion,
@@ -59,6 +67,7 @@ class Models:
         first pickers in one thread and orders runs in another."""
         self._warned: set[str] = set()
         self._checks = BundleChecks()
+        self._history: tuple[FileState | None, list[Promotion]] = (None, [])
         self._not_made: ModelError | None = None
         """Why there is no copy of the general model for the particle; None if there is one."""
         self._stands_in: ModelError | None = None
@@ -69,7 +78,7 @@ class Models:
         found = []
         for path in numbered_folders(self.directory):
             try:
-                found.append(read_bundle(path))
+                found.append(self._checks.read(path))
             except ModelError as error:
                 self._warn(f"model {path.name}: left out: {error}")
         return sorted(found, key=lambda bundle: bundle.card.version)
@@ -83,8 +92,12 @@ class Models:
 
     def promotions(self) -> list[Promotion]:
         """Return the promotion history, the latest last; empty if it is damaged."""
+        state = state_of_file(self.directory / PROMOTIONS_FILE)
+        known_state, known = self._history  # asked for several times a second
+        if state is not None and state == known_state:
+            return known
         try:
-            return read_promotions(self.directory)
+            found = read_promotions(self.directory)
         except ModelError as error:
             self._warn(f"models: the first picker is used: {error}")
         except OSError as error:
@@ -92,6 +105,9 @@ class Models:
                 f"models: the first picker is used: {error.filename} cannot be read:"
                 f" {error.strerror}. Let the service's user read it."
             )
+        else:
+            self._history = state, found
+            return found
         return []
 
     def last_promotion(self) -> Promotion | None:

@@ -101,8 +101,9 @@ class Runs:
 
         Prefers the run that got furthest, then the newest. None if there is none.
         """
-        seeding = seeding_fingerprint(particle, bootstrap, training)
-        fitting = [run.folder for run in self._all() if run.seeding == seeding]
+        runs = self._all()
+        seeding = seeding_fingerprint(particle, bootstrap, training) if runs else ""
+        fitting = [run.folder for run in runs if run.seeding == seeding]
         for stage in ("classify", "prepare", ""):
             for folder in fitting:
                 if (folder / stage).is_dir():
