@@ -44,6 +44,9 @@ __all__ = ["Measure", "ParticleMeasuring"]
 POLL_SECONDS = 1.0
 """Time between two looks at the ledger for another micrograph."""
 
+JUDGE_SECONDS = 10.0
+"""Time between two judgements while nothing is new: a question has its time."""
+
 PAUSE_SECONDS = 30.0
 """Time between two tries while measuring is not possible."""
 
@@ -122,6 +125,7 @@ class ParticleMeasuring:
         self._deaths = 0
         self._has_worked = False
         self._has_more = True
+        self._judged_at = float("-inf")
         for row in ledger.particle_evidence():
             try:
                 evidence = (
@@ -196,11 +200,13 @@ class ParticleMeasuring:
             )
             return PAUSE_SECONDS
         row = self._next() if wants_more(self._state) else None
-        self._has_more = row is not None
+        had_more, self._has_more = self._has_more, row is not None
         if row is None:
-            with self._lock:
-                self._state = dataclasses.replace(self._state, fault="", remedy="")
-            self._judge()
+            is_news = had_more or bool(self._state.fault)
+            if is_news or self._clock() - self._judged_at >= JUDGE_SECONDS:
+                with self._lock:
+                    self._state = dataclasses.replace(self._state, fault="", remedy="")
+                self._judge()
             self._illustrate()
             return POLL_SECONDS
         if not self._measure_one(row):
@@ -295,6 +301,7 @@ class ParticleMeasuring:
                 previous=before,
                 now=self._clock(),
             )
+            self._judged_at = self._clock()
             _report(before, self._state)
             self._record()
 

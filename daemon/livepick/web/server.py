@@ -21,6 +21,9 @@ __all__ = ["Door", "Web", "address_of", "listen"]
 STOP_SECONDS = 1
 """Time that requests in progress get to finish when the service ends."""
 
+TICK_SECONDS = 0.5
+"""Time between two looks if the server is to end."""
+
 BACKLOG = 128
 """Connections that the kernel holds until they are accepted."""
 
@@ -165,6 +168,11 @@ class _Server(uvicorn.Server):
             )
             self._accepting.append(asyncio.create_task(connections.accept(door.listener)))
         self.started = True
+
+    async def main_loop(self) -> None:
+        """Wait for the end. uvicorn looks for it ten times a second, also if nobody is there."""
+        while not await self.on_tick(0):  # also sets the date that answers have
+            await asyncio.sleep(TICK_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         """Accept no more, and end the connections."""
