@@ -91,7 +91,8 @@ def _pick(
     words = ["--threshold", str(threshold)] if threshold is not None else []
     subprocess.run(
         [
-            *(LIVEPICK, "pick", "general", *map(str, files), "--output", place / "picks"),
+            *(str(LIVEPICK), "pick", "general", *map(str, files)),
+            *("--output", str(place / "picks")),
             *("--diameter", str(diameter_angstrom), "--device", "cpu", *words),
         ],
         check=False,

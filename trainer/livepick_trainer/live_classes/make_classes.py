@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick.core.contracts.class_averages import (
-    LEAST_PARTICLES,
+    LEAST_CUT,
     PARTICLES,
     PICTURE,
     RESULT,
@@ -69,11 +69,11 @@ def make_classes(folder: Path, *, report: Report = lambda _: None) -> ClassesRes
     order = ClassesOrder.read(folder)
     began = time.process_time()
     cut = _cut_all(order, report)
-    if len(cut.stack) < LEAST_PARTICLES:
+    if len(cut.stack) < LEAST_CUT:
         raise TrainerError(
-            f"{len(cut.stack)} particles are too few for class averages;"
-            f" {LEAST_PARTICLES} are needed",
-            "Wait for more micrographs, or lower picking.threshold.",
+            f"only {len(cut.stack)} of {order.particles} picks are far enough from the edge for a"
+            f" whole box, and class averages need {LEAST_CUT}",
+            "Wait for more micrographs.",
         )
     stack = cut.stack
     found = classify(

@@ -19,6 +19,7 @@ from livepick.host.foreign_files import errors_of_file, read_bounded
 
 __all__ = [
     "CLASSES",
+    "LEAST_CUT",
     "LEAST_PARTICLES",
     "MOST_PARTICLES",
     "ORDER",
@@ -49,7 +50,10 @@ PROGRAM = "livepick_trainer.live_classes"
 """Module that makes class averages, for ``python -m``."""
 
 LEAST_PARTICLES = 150
-"""Fewest particles that are sorted: averages of a handful are noise."""
+"""Fewest picks that are sorted: averages of a handful are noise."""
+
+LEAST_CUT = 75
+"""Fewest of them whose box is entirely inside the micrograph, and that are sorted."""
 
 MOST_PARTICLES = 4000
 """Most particles that are sorted, so that the cost is bounded: half a minute of one core."""

@@ -105,8 +105,8 @@ def test_a_micrograph_that_cannot_be_read_is_left_out_and_named(order, micrograp
 
 
 def test_too_few_particles_and_no_readable_micrograph_are_errors(order, micrographs, tmp_path):
-    with pytest.raises(TrainerError, match=r"147 particles are too few"):
-        make_classes(order(micrographs[:3]))
+    with pytest.raises(TrainerError, match=r"only 49 of 49 picks are far enough"):
+        make_classes(order(micrographs[:1]))
     gone = micrographs[0].model_copy(update={"path": tmp_path / "gone.mrc"})
     with pytest.raises(TrainerError, match=r"none of the 1 micrographs can be read"):
         make_classes(order([gone]))

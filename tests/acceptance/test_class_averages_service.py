@@ -1,0 +1,161 @@
+"""Class averages of the newest picks: a real service, its program, kills, and the page."""
+
+import os
+import re
+import shutil
+import signal
+
+import psutil
+import pytest
+from session import LIVEPICK, Session, livepick
+
+from livepick.core.contracts.class_averages import PROGRAM
+
+CHROMIUM = shutil.which("chromium")
+SECONDS = 600
+"""A busy machine gives a process of low priority little of its time."""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def session(tmp_path):
+    """Return a session that makes class averages; it has not begun."""
+    made = Session(tmp_path, class_averages={"enabled": True})
+    yield made
+    made.end()
+
+
+def programs(session):
+    """Return the processes that make class averages of a session."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if PROGRAM in words and any(str(session.state) in word for word in words):
+            found.append(process)
+    return found
+
+
+def made(session):
+    """Return the latest class averages in the JSON of ``livepick status``; None without any."""
+    return session.status()["class_averages"]
+
+
+def until_made(session, number):
+    session.until(
+        lambda: (
+            f"class averages {number:04}: " in session.log.read_text()
+            and (made(session) or {"number": 0})["number"] == number
+        ),
+        f"class averages {number}",
+        seconds=SECONDS,
+    )
+
+
+def test_kills_of_the_program_and_of_the_service_lose_nothing_and_what_is_old_says_so(session):
+    session.start()
+    session.drop(14)
+    until_made(session, 1)
+    first = made(session)
+    assert first["micrographs"] >= 10
+    assert first["good_fraction"] > 0.8
+
+    # The program is killed: what was made before stays, with the number of newer micrographs.
+    session.drop(16, first=15)
+    session.until(lambda: programs(session), "the next class averages", seconds=SECONDS)
+    for process in programs(session):
+        assert process.nice() > psutil.Process().nice()
+        process.kill()
+    session.until(lambda: session.picked() == 30, "all picked")
+    session.until(lambda: "their process was killed" in session.get("/"), "the page says so")
+    page = session.get("/")
+    assert f"{first['newer_micrographs'] + 16} micrographs were picked since" in page
+    assert "New ones cannot be made" in page or "new ones cannot be made" in page
+    assert f"classes/1.png?v={int(first['made_at'])}" in page
+    assert made(session)["number"] == 1
+
+    # The service is killed while they are made: the program ends its work, and the next service
+    # records it, or has them made again.
+    session.process.kill()
+    session.process.wait()
+    session.start()
+    session.until(lambda: programs(session), "the next class averages", seconds=SECONDS)
+    session.process.send_signal(signal.SIGKILL)
+    session.process.wait()
+    assert "number" in made(session)
+    session.start()
+    session.until(lambda: made(session)["number"] > 1, "class averages", seconds=SECONDS)
+    assert made(session)["micrographs"] > first["micrographs"]
+    assert session.stop() == 0
+    assert programs(session) == []
+
+
+def test_the_command_makes_them_without_a_service(session, tmp_path):
+    session.settings["class_averages"] = {"enabled": False}
+    session.save()
+    session.start()
+    session.drop(12)
+    session.until(lambda: session.picked() == 12, "all picked")
+    assert "Class averages are switched off" in session.get("/")
+    session.stop()
+    done = livepick("classes", session.config, "--output", tmp_path / "now.png")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "now.png")
+    assert (tmp_path / "now.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, of Debian's package chromium")
+def test_the_page_shows_the_picture_in_its_size_with_a_caption(tmp_path):
+    """A session that ``livepick simulate`` has written, in two widths, and its report."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    session = Session(
+        tmp_path,
+        particle={"diameter_angstrom": 155},
+        micrograph={"pixel_size_angstrom": 2},
+        bootstrap={"picks": "general"},
+        class_averages={"enabled": True},
+    )
+    written = livepick(
+        *("simulate", session.folder / "made", "--micrographs", 12, "--every", "1ms"),
+        *("--species", "proteasome", "--clean", "--size", 768, "--write-seconds", 0),
+    )
+    assert written.returncode == 0, written.stderr
+    try:
+        session.start(program=(LIVEPICK,))
+        for path in sorted((session.folder / "made").glob("*.mrc")):
+            path.rename(session.landing / path.name)
+        until_made(session, 1)
+        session.until(lambda: 'src="classes/1.png' in session.get("/"), "the picture")
+        with sync_api.sync_playwright() as playwright:
+            sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+            for width in (390, 1280):
+                look_at(browser, session, width)
+            browser.close()
+        report = tmp_path / "report.html"
+        livepick("report", session.config, "--output", report, "--no-pictures")
+        assert "Class averages of the newest picks" in report.read_text()
+        assert 'alt="2D class averages, each with' in report.read_text()
+        assert session.figure("class_good_particle_fraction") > 0.5
+    finally:
+        session.end()
+
+
+def look_at(browser, session, width):
+    """Look at the picture and its caption in a window of some width."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(f"http://{session.address}/")
+    picture = page.locator("#classes img")
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('#classes img').complete")
+    size = picture.evaluate("i => [i.naturalWidth, i.naturalHeight, i.width, i.height]")
+    declared = [int(picture.get_attribute(name)) for name in ("width", "height")]
+    assert size[:2] == declared
+    assert size[0] > 1000
+    assert abs(size[2] / size[3] - size[0] / size[1]) < 0.02  # not distorted
+    caption = page.locator("#classes figcaption").inner_text()
+    assert re.search(r"\d+ % of the picks are in class averages that show a particle", caption)
+    assert re.search(r"Made \d\d \w+ \d{4} \d\d:\d\d [+-]\d{4}, of micrographs that", caption)
+    assert page.locator("details #classes, #classes details").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.close()
