@@ -2,6 +2,8 @@
 
 from livepick.classes.class_order import make_order
 from livepick.core.contracts.class_averages import MOST_PARTICLES
+from livepick.core.imaging.ctf import Ctf, CtfFit
+from livepick.core.imaging.quality import CtfFigures
 
 
 def test_an_order_has_the_picks_above_the_threshold_in_the_order_they_landed(averaged_session):
@@ -25,3 +27,20 @@ def test_of_many_picks_each_micrograph_gives_the_same_share_of_all_scores(averag
 
 def test_there_is_no_order_without_picks(averaged_session):
     assert make_order(averaged_session.config, averaged_session.ledger.reader, threads=1) is None
+
+
+def test_a_fitted_ctf_is_passed_on_and_one_of_another_program_comes_from_its_file(averaged_session):
+    averaged_session.pick(10)
+    optics = averaged_session.config.output.relion.optics
+    ctf = Ctf(
+        defocus_u_angstrom=12000.0,
+        defocus_v_angstrom=11000.0,
+        astigmatism_angle_degrees=30.0,
+        voltage_kv=optics.voltage_kv,
+        spherical_aberration_mm=optics.spherical_aberration_mm,
+        amplitude_contrast=optics.amplitude_contrast,
+    )
+    averaged_session.ledger.ctf.fitted(3, 1, CtfFit(ctf=ctf, score=0.4), "optics")
+    averaged_session.ledger.ctf.found(4, 1, CtfFigures.of(ctf))
+    order = make_order(averaged_session.config, averaged_session.ledger.reader, threads=1)
+    assert [m.ctf for m in order.micrographs] == [None, None, ctf, *[None] * 7]
