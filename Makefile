@@ -10,13 +10,14 @@
 #   make bench   time and memory of a worker and of the service
 #   make compare  livepick, RELION's LoG and Topaz on the same micrographs, each on one core
 #   make ablation  effect of each step of the bootstrap, on real and simulated micrographs
+#   make bundle  an offline bundle in dist/: wheels, install.sh, units; 0.6 GB
 #   make clean   remove the files that these leave, except .venv and .compare
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: chaos demo pictures test lint audit bench compare ablation clean fuzz
+.PHONY: bundle chaos demo pictures test lint audit bench compare ablation clean fuzz
 .DELETE_ON_ERROR:
 
 # Where this is set, each of the hundreds of processes that tests start would compile livepick again.
@@ -33,7 +34,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/chaos.py tests/demo.py tests/make_pictures.py tests/benchmarks \
-	    tests/comparison tests/device
+	    tests/comparison tests/device deploy/bundle/make_bundle.py
 	$(BIN)/lint-imports --no-logo
 
 audit: $(INSTALLED)
@@ -66,6 +67,10 @@ compare: $(INSTALLED)
 # It takes an hour on two cores.
 ablation: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/ablation.py
+
+# BUNDLE may have options, such as --python-version 3.12; see the script.
+bundle: $(INSTALLED)
+	$(BIN)/python deploy/bundle/make_bundle.py $(BUNDLE)
 
 # constraints.txt pins every package, torch too: without it pip might bring another torch.
 $(INSTALLED): pyproject.toml constraints.txt
