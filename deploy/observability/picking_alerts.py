@@ -147,8 +147,8 @@ PICKING_ALERTS = (
         dashboard="pipeline",
         summary="{{ $value }} workers or GPUs of {{ $labels.instance }} get no jobs. Run livepick"
         " status: it says why.",
-        runbook="The page and `livepick status` name the machine of a cluster, or the GPU of this"
-        " one, with the reason and the remedy: another version of livepick, a folder that is not"
+        runbook="The page and `livepick status` name the machine of a cluster, or the GPU, here or"
+        " there, with the reason and the remedy: another version of livepick, a folder that is not"
         " mounted, no GPU, or files that only this machine or GPU cannot pick. It is asked again"
         " every few minutes and taken back by itself.",
     ),

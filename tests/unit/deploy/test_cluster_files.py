@@ -175,6 +175,7 @@ def test_the_description_names_options_and_settings_that_exist():
     command = typer.main.get_command(cli._application(["worker"])).commands["worker"]
     known = {option for each in command.params for option in each.opts}
     others = {"--scheduler-file", "--now", "--dependency", "--json"}
+    others |= {"--tls-ca-file", "--tls-cert", "--no-dashboard", "--dashboard-address"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - known - others == set()
     settings = set(re.findall(r"`engine\.([a-z_]+)", text))
     assert settings - set(EngineSettings.model_fields) == set()
