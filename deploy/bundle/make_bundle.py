@@ -8,8 +8,8 @@ It is one tar file with wheels for the pinned versions, the constraints, the exa
 
 The wheels are for glibc 2.28 and newer (RHEL 8, Debian 10, Ubuntu 20.04), whatever the machine that
 makes the bundle has. The index that pip is set up with decides between torch for CPUs (0.2 GB) and
-torch with CUDA (3 GB); ``--index`` adds another, such as that of PyTorch for CPUs. ``--python`` adds
-a Python with its own SQLite, for systems whose SQLite is too old.
+torch with CUDA (3 GB); ``--index`` adds another, such as that of PyTorch for CPUs. ``--python``
+adds a Python with its own SQLite, for systems whose SQLite is too old.
 """
 
 import argparse
