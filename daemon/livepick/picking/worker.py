@@ -127,10 +127,10 @@ def _prepared(micrograph: Micrograph, job: Job, card: ModelCard) -> Prepared:
 
 
 def _quality(good: Picks, prepared: Prepared, figures: ImageFigures) -> Quality:
-    free_px = float((~prepared.unpicked).sum())
+    free_px = prepared.unpicked.size - int(np.count_nonzero(prepared.unpicked))
     disc_px = math.pi / 4 * DIAMETER_PX**2
     quality = Quality(
-        masked_fraction=float(prepared.mask.mean()),
+        masked_fraction=float(np.count_nonzero(prepared.mask) / prepared.mask.size),
         median_score=None,
         occupied_fraction=len(good) * disc_px / free_px if free_px else None,
         mottle=mottle(prepared, good),

@@ -88,7 +88,8 @@ class MaskedFractions:
         """Return the fractions of some masks; where they overlap, the first one counts."""
         contamination = contamination & ~border
         carbon = carbon & ~border & ~contamination
-        return cls(*(float(mask.mean()) for mask in (border, contamination, carbon)))
+        masks = border, contamination, carbon
+        return cls(*(float(np.count_nonzero(mask) / mask.size) for mask in masks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def _skewness(prepared: Prepared) -> float | None:
         return None
     values -= values.mean()
     sigma = float(values.std())
-    return float((values**3).mean()) / sigma**3 if sigma > 0 else None
+    return float((values * values * values).mean()) / sigma**3 if sigma > 0 else None
 
 
 def _uneven(prepared: Prepared) -> float | None:
