@@ -9,8 +9,8 @@ picker), alone and beside two busy loops. The weights of the network are untrain
 same time and finds more peaks. Quality is not measured here; see ``real_data.py``.
 
 The *floor* is measured in turn with the picks, in the same process. It is the sum of reading the
-file into memory that is there already, one cropped Fourier transform, and the multiplications of
-the graph (without those by zero) at the rate of matrix products.
+file into memory that is there already, one cropped Fourier transform of decimated rows, and the
+multiplications of the graph (without those by zero) at the rate of matrix products.
 """
 
 import argparse
@@ -216,10 +216,15 @@ def _read(path: Path, image: NDArray[Any]) -> None:
 def _crop(image: NDArray[Any], sides: list[int]) -> None:
     from scipy import fft  # noqa: PLC0415 - in the worker
 
-    rows = np.empty((len(image), sides[1] // 2 + 1), dtype=np.complex64)
+    from livepick.core.imaging.decimation import Decimation  # noqa: PLC0415 - in the worker
+
+    decimation = Decimation.of(len(image), sides[0] / 2 / len(image))
+    rows = np.zeros((len(image) // decimation.step, sides[1] // 2 + 1), dtype=np.complex64)
     for start in range(0, len(image), ROWS_AT_ONCE):
-        block = image[start : start + ROWS_AT_ONCE].astype(np.float32)
-        rows[start : start + len(block)] = fft.rfft(block, axis=1)[:, : sides[1] // 2 + 1]
+        block = image[start : start + ROWS_AT_ONCE + 2 * decimation.reach].astype(np.float32)
+        part = fft.rfft(decimation.decimated(block), axis=1)[:, : sides[1] // 2 + 1]
+        first = start // decimation.step
+        rows[first : first + len(part)] = part[: len(rows) - first]
     spectrum = fft.fft(rows, axis=0, overwrite_x=True)[: sides[0]]
     fft.irfft2(spectrum, s=sides, overwrite_x=True)
 
