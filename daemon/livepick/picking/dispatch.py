@@ -31,9 +31,11 @@ from livepick.errors import (
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.inbox import (
     ClassesMade,
+    CtfFound,
     FilesSkipped,
     Finished,
     Inbox,
+    Landed,
     Message,
     ParticleChanged,
     ParticleSeen,
@@ -43,6 +45,7 @@ from livepick.ledger.inbox import (
     RecoveryEnded,
     RootState,
     RunChanged,
+    SetAside,
     Stop,
 )
 from livepick.ledger.rows import Claim
@@ -71,11 +74,21 @@ LEDGER_RETRY_SECONDS = 30.0
 COUNT_SECONDS = 1.0
 """Shortest interval between updates of the gauges."""
 
+UNCHANGED_SECONDS = 5.0
+"""The same while the ledger stays as it is."""
+
 AT_ONCE = 32
 """Maximum number of results recorded in one commit."""
 
+TOGETHER_SECONDS = 0.3
+"""Shortest time between two turns for new files and results while no worker waits for work: those
+that come in between share a commit. After a longer pause the next one is handled at once."""
+
 TAKEN = 10_000
 """Maximum number of messages moved from the inbox to the backlog at once."""
+
+_CAN_WAIT = (CtfFound, FilesSkipped, Finished, Landed, ParticleSeen, RunChanged, SetAside)
+"""Messages for which nobody notices ``TOGETHER_SECONDS``."""
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +169,8 @@ class Dispatch:
         self._ledger_retry_at = 0.0
         self.ledger_fault: LedgerWriteError | None = None
         """Reason why writing to the ledger failed; kept during retries, until a write succeeds."""
-        self._counted_at = float("-inf")
+        self._counted_at = self._taken_at = float("-inf")
+        self._queue_as_of, self._queue_at = -1, float("-inf")
         self._stop_at: float | None = None
         self.progress_at = time.monotonic()
         """Time of the loop's last turn, in monotonic seconds; the watchdog checks it. A turn that
@@ -281,14 +295,24 @@ class Dispatch:
             if time.monotonic() - self._counted_at >= COUNT_SECONDS:
                 if count := self._ledger.requeue.late():
                     _log.info("%d micrographs are tried again after an I/O error", count)
-                queries = self._ledger.reader
-                self._instruments.queue(queries.counts(), queries.oldest_waiting_at())
+                self._count_queue()
                 self._counted_at = time.monotonic()
         except LedgerWriteError as error:
             # The message stays in the backlog and is handled again.
             self._back_off(error)
         else:
             self.ledger_fault = None
+
+    def _count_queue(self) -> None:
+        """Set the gauges of the queue, if the ledger has changed: counting reads a whole index.
+
+        From time to time without a change, too, as the number of workers may have changed.
+        """
+        changes, now = self._ledger.changes, time.monotonic()
+        if changes != self._queue_as_of or now - self._queue_at >= UNCHANGED_SECONDS:
+            queries = self._ledger.reader
+            self._instruments.queue(queries.counts(), queries.oldest_waiting_at())
+            self._queue_as_of, self._queue_at = changes, now
 
     def _collect(self) -> None:
         """Move messages from the inbox to the backlog; wait briefly if there are none."""
@@ -298,6 +322,9 @@ class Dispatch:
             wait_seconds = min(wait_seconds, max(0.0, self._stop_at - time.monotonic()))
         try:
             message = self._inbox.get(timeout=wait_seconds)
+            if wait_seconds and isinstance(message, _CAN_WAIT):
+                self._wait_for_more()
+            self._taken_at = time.monotonic()
             for _ in range(TAKEN):
                 if isinstance(message, Stop):
                     self._begin_to_stop()
@@ -307,6 +334,11 @@ class Dispatch:
             self._backlog.add(message)
         except queue.Empty:
             pass
+
+    def _wait_for_more(self) -> None:
+        """Wait until ``TOGETHER_SECONDS`` after the last messages, if no worker waits for work."""
+        if self._in_progress.all_are_claimed and self._stop_at is None:
+            time.sleep(max(0.0, self._taken_at + TOGETHER_SECONDS - time.monotonic()))
 
     def _begin_to_stop(self) -> None:
         if self._stop_at is None:

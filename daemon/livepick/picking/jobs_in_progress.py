@@ -45,6 +45,8 @@ class JobsInProgress:
         self._wait_for_suspect_until = 0.0
         self._others_first = False
         self._nothing_is_due = _NothingIsDue()
+        self.all_are_claimed = False
+        """True if workers were free for more micrographs at the last look, and none was due."""
         self._counted_at = time.monotonic()
         self.unfinished_seconds = 0.0
         """Time for which there have been jobs in progress, or no workers, and no job has finished.
@@ -57,6 +59,7 @@ class JobsInProgress:
 
     def free_slots(self, capacity: int) -> int:
         """Return how many jobs may be started now, if workers take ``capacity`` at a time."""
+        self.all_are_claimed = False
         now = time.monotonic()
         if now < self._engine_retry_at:
             return 0
@@ -83,6 +86,7 @@ class JobsInProgress:
             Writing to the ledger failed.
         """
         if self._nothing_is_due.holds(self._ledger.changes, without):
+            self.all_are_claimed = True
             return []
         suspect_is_due = not self._suspects() and self._ledger.suspects(without=without)
         claims: list[Claim] = []
@@ -93,6 +97,7 @@ class JobsInProgress:
             claims = self._claim_suspect(without)
         if not claims and not suspect_is_due:
             self._nothing_is_due.note(self._ledger.changes, without)
+        self.all_are_claimed = len(claims) < most and not suspect_is_due
         return claims
 
     def begin(self, claim: Claim) -> None:

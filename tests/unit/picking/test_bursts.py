@@ -1,12 +1,14 @@
 """Thousands of files that land at once."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from dispatch_session import V1, V2, card, find_two
 
 from livepick.ledger.inbox import CtfFound, Promoted, SetAside
+from livepick.picking import dispatch, record_bulk
 from livepick.picking import engine as engines
-from livepick.picking import record_bulk
 from livepick.picking.backlog import Backlog
 
 COUNT = 300
@@ -72,3 +74,24 @@ def test_a_backlog_keeps_the_order_of_each_kind():
     assert backlog.arrivals(10) == [bad, bad]
     assert backlog
     assert not backlog.urgent
+
+
+def test_the_loop_waits_for_more_files_only_while_no_worker_waits_for_work(session, monkeypatch):
+    """Files and results that come in quick succession share a commit then."""
+    queued = []
+    run = session(engine=engines.threads(2))
+
+    def sleep(seconds):
+        if seconds > 0:
+            queued.append(run.ledger.reader.counts().queued)
+
+    monkeypatch.setattr(dispatch, "time", SimpleNamespace(**{**vars(time), "sleep": sleep}))
+    monkeypatch.setattr(dispatch, "TOGETHER_SECONDS", 600.0)
+    run.land(*NAMES[:50]).start()
+    run.until_counts(picked=50)
+    run.land("late.mrc")
+    run.until_counts(picked=51)
+    run.stop()
+
+    assert queued
+    assert not any(queued)

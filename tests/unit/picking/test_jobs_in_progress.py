@@ -168,3 +168,18 @@ def test_the_ledger_is_not_asked_again_for_due_micrographs_while_nothing_has_cha
         now[0] += jobs_in_progress.LOOK_SECONDS  # a retry may be due now
         assert jobs.claim(2, without=()) == []
         assert len(asked) == 5
+
+
+def test_all_are_claimed_only_if_a_worker_is_free_and_nothing_is_due(tmp_path):
+    """Otherwise a worker may wait for the next turn of the loop."""
+    with Database.writable(tmp_path / LEDGER) as database:
+        ledger = LedgerWriter(database)
+        jobs = JobsInProgress(ledger)
+        for name in ("a.mrc", "b.mrc", "c.mrc"):
+            ledger.arrivals.landed(Path("/in"), Path(name), FileVersion(1, 2, 3), 4.0)
+        for most, expected in ((2, False), (2, True), (2, True)):
+            for claim in jobs.claim(most, without=()):
+                jobs.begin(claim)
+            assert jobs.all_are_claimed is expected
+        assert jobs.free_slots(3) == 0
+        assert not jobs.all_are_claimed
