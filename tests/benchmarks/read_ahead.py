@@ -86,6 +86,7 @@ def main() -> int:
                     for _ in range(given.rounds):
                         for state in STATES:
                             runs[state].append(measure(jobs, workers, state))
+                            CONSOLE.print(limit or "no limit", workers, state, runs[state][-1])
                     show(table, limit, workers, runs)
     CONSOLE.print(table)
     return 0
