@@ -15,7 +15,7 @@ from livepick.config.alert_thresholds import (
     LATEST,
 )
 from livepick.core.imaging.quality_limits import CTF_LIMITS, LIMITS
-from observability.panels import curves, distribution
+from observability.panels import curves, distribution, quantile
 
 __all__ = ["quality_panels"]
 
@@ -46,8 +46,6 @@ _FIGURES = (
      "Slow change of brightness, in standard deviations of the noise."),
     ("ctf_resolution_angstrom", "Resolution of the CTF", "suffix: Å",
      "Resolution to which Thon rings were fitted. Empty without results of a CTF program."),
-    ("defocus_angstrom", "Defocus", "suffix: Å",
-     "Mean of both defocus values. Empty without results of a CTF program."),
     ("astigmatism_angstrom", "Astigmatism", "suffix: Å",
      "Difference of both defocus values. Empty without results of a CTF program."),
 )  # fmt: skip
@@ -100,6 +98,17 @@ def quality_panels() -> list[Builder[Panel]]:
             f"The {LATEST} micrographs that landed last. An alert fires if more than"
             f" {FAILED_SINGLE} failed, and more than {FAILED_FRACTION:.0%}.",
             [("livepick_latest_micrographs{@}", "{{state}}")],
+        ),
+        curves(
+            "Defocus",
+            "Mean of both defocus values: 10th percentile, median and 90th percentile of the CTFs"
+            " that came in the last minutes. Empty without any.",
+            [
+                (f"{quantile(part, 'livepick_micrograph_defocus_angstrom')} / 10000", f"{part:.0%}")
+                for part in (0.1, 0.5, 0.9)
+            ],
+            unit="suffix: µm",
+            slow=True,
         ),
         *(
             distribution(title, what + _limits(name), f"livepick_micrograph_{name}", unit=unit)
