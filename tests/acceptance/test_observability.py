@@ -59,8 +59,9 @@ SCALE = 100
 
 EMPTY = {
     "livepick_training_ended_timestamp_seconds": "no training has ended",
+    "livepick_class_largest_view_fraction": "no class averages are made of so few picks",
 }
-"""Metrics that have no curve in a session without a training, and why."""
+"""Metrics that have no curve in a short session, and why."""
 
 OF_GPUS = {family.name for family in exposed() if family.name.startswith("livepick_gpu_")}
 """Metrics that have no series without an NVIDIA driver and the library that asks it."""
@@ -114,6 +115,23 @@ class Microscope:
     def __exit__(self, *_):
         self.over.set()
         self.thread.join()
+
+
+CTFFIND = """\
+# Output from CTFFind version 4.1.14, run on 2025-12-28 18:56:33
+# Pixel size: 2.0 Angstroms ; acceleration voltage: 300.0 keV ; spherical aberration: 2.70 mm ;\
+ amplitude contrast: 0.07
+"""
+
+
+class MicroscopeWithCtf(Microscope):
+    """Delivers micrographs, each with the text that CTFFIND writes beside it."""
+
+    def deliver(self, count):
+        super().deliver(count)
+        for number in range(self.number - count + 1, self.number + 1):
+            row = f"1.0 {12_000 + number} 11500.0 45.0 0.0 0.2 4.5\n"
+            (self.session.landing / f"mic_{number:04d}.txt").write_text(CTFFIND + row)
 
 
 class BadFiles(Microscope):
@@ -192,7 +210,7 @@ def test_every_query_is_answered(make_session, watch):
     session = make_session(web={"listen": address}, picking={"device": "prefer-gpu", "workers": 1})
     session.start()
     prometheus = watch(address)
-    with Microscope(session, 0.5):
+    with MicroscopeWithCtf(session, 0.5):
         waiting = dict(queries())
         give_up = time.monotonic() + 180
         for number in itertools.count():
