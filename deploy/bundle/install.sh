@@ -40,6 +40,7 @@ here=$PWD
     refuse "this machine is $(uname -sm), and the bundle is for Linux x86_64" \
         "Make another one on such a machine: make bundle."
 
+echo "livepick @VERSION@ for Python @PYTHON@, picking and training on @DEVICE@"
 echo "Checking the files of the bundle"
 [ -f SHA256SUMS ] || refuse "SHA256SUMS is missing" "Unpack the tar file again, all of it."
 if ! faults=$(sha256sum --check --quiet SHA256SUMS 2>&1); then

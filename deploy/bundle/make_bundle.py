@@ -134,8 +134,9 @@ def fill(folder: Path, *, extras: str, version: str) -> None:
         ignore=shutil.ignore_patterns("__pycache__", "tests", "observability", "bundle"),
     )
     script = (ROOT / "deploy" / "bundle" / INSTALL).read_text()
-    for mark, value in (("@VERSION@", __version__), ("@PYTHON@", version), ("@EXTRAS@", extras)):
-        script = script.replace(mark, value)
+    marks = {"VERSION": __version__, "PYTHON": version, "EXTRAS": extras}
+    for mark, value in {**marks, "DEVICE": device(folder / "wheels")}.items():
+        script = script.replace(f"@{mark}@", value)
     (folder / INSTALL).write_text(script)
     (folder / INSTALL).chmod(0o755)
     names = sorted(
@@ -145,6 +146,11 @@ def fill(folder: Path, *, extras: str, version: str) -> None:
     )
     sums = [f"{sha256(folder / name)}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(sums))
+
+
+def device(wheels: Path) -> str:
+    """Return what a bundle can pick and train on, by its wheels."""
+    return "GPUs and CPUs" if any(wheels.glob("nvidia_cudnn*.whl")) else "CPUs (no CUDA libraries)"
 
 
 def sha256(path: Path) -> str:

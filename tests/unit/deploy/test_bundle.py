@@ -137,6 +137,18 @@ def test_installation_uses_the_bundle_alone(folder, python, tmp_path):
     assert version == "livepick --version"
     assert f"{tmp_path}/prefix/bin/livepick setup session.yaml" in said
     assert said.count("\n  ") == 3
+    assert said.startswith(f"livepick {__version__} for Python 3.11, picking and training on CPUs")
+
+
+@pytest.mark.parametrize(
+    ("wheel", "said"),
+    [("nvidia_cudnn_cu13-9.whl", "on GPUs and CPUs\n"), ("torch-2+cpu.whl", "on CPUs (no CUDA")],
+)
+def test_a_bundle_knows_what_it_can_pick_on(folder, wheel, said):
+    """By the CUDA libraries, which come with torch."""
+    (folder / "wheels" / wheel).write_text("")
+
+    assert said in f"on {make_bundle.device(folder / 'wheels')}\n"
 
 
 def test_extras_and_a_relative_prefix_are_taken(folder, python, tmp_path):
