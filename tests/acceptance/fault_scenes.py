@@ -201,6 +201,14 @@ def kill_service(scene):
     scene.start()
 
 
+def kill_service_without_scheduler(scene):
+    """Kill the scheduler, and then the service, which starts again before the scheduler does."""
+    scene.cluster.kill(scene.cluster.scheduler)
+    kill_service(scene)
+    assert scene.session.figure("cluster_connected") == 0
+    scene.cluster.start_scheduler()
+
+
 FAULTS = {
     "none": lambda scene: None,
     "worker killed": kill_worker,
@@ -213,6 +221,7 @@ FAULTS = {
     "network of the cluster": cut_network,
     "network of the cluster, blink": blink_network,
     "service killed": kill_service,
+    "service killed, no scheduler": kill_service_without_scheduler,
 }
 
 

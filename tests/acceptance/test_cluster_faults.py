@@ -55,10 +55,12 @@ def test_a_network_that_fails_loses_nothing(elsewhere, make_scene, expected):
     assert faults_of(scene, expected) == []
 
 
-def test_a_service_killed_while_the_cluster_works_loses_nothing(make_scene, expected):
+@pytest.mark.parametrize("fault", ["service killed", "service killed, no scheduler"])
+def test_a_service_killed_while_the_cluster_works_loses_nothing(fault, make_scene, expected):
+    """It also starts while the scheduler is down, and picks when that is back."""
     scene = make_scene()
 
-    scene.run("service killed", after_seconds=1.5)
+    scene.run(fault, after_seconds=1.5)
 
     assert faults_of(scene, expected, restarts=1) == []
 

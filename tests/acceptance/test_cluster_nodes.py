@@ -213,3 +213,25 @@ def test_two_services_share_a_pool(pool, make_session):
     assert one.stop() == 0
     two.drop(1, first=7)
     two.until(lambda: two.picked() == 7, "picks after the other one has ended")
+
+
+def test_a_service_that_is_killed_takes_no_worker_from_another_one(pool, make_session):
+    """It dies with jobs on the only worker, and picks what is left when it is back."""
+    one, two = (pool.serve(make_session(name)) for name in ("one", "two"))
+    for session in (one, two):
+        session.start()
+        session.until(lambda s=session: s.figure("cluster_slots") == 1, "the worker")
+    one.drop(12)
+    one.until(lambda: one.picked() > 0, "its first picks")
+    one.process.kill()
+    one.process.wait()
+    assert one.picked() < 12
+
+    two.drop(6)
+    two.until(lambda: two.picked() == 6, "picks of the other one")
+    assert two.figure('micrographs_total{state="failed"}') == 0
+
+    one.start()
+    one.until(lambda: one.picked() == 12, "what was left")
+    assert one.figure("retries_total") == 0
+    assert one.figure('micrographs_total{state="failed"}') == 0
