@@ -80,7 +80,7 @@ UNCHANGED_SECONDS = 5.0
 AT_ONCE = 32
 """Maximum number of results recorded in one commit."""
 
-TOGETHER_SECONDS = 0.3
+TOGETHER_SECONDS = 0.5
 """Shortest time between two turns for new files and results while no worker waits for work: those
 that come in between share a commit. After a longer pause the next one is handled at once."""
 
