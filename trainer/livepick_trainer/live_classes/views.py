@@ -36,10 +36,13 @@ SAME_VIEW: Final = 0.8
 """Corrected correlation from which two averages show the same view."""
 
 DOMINANT_FRACTION: Final = 0.7
-"""Fraction of the good particles from which one view dominates."""
+"""Fraction of the good particles from which one view dominates. Five simulated molecules in random
+orientations had .20 to .51, three of them in one orientation .78 to 1."""
 
 ROUND_FRACTION: Final = 0.6
-"""Fraction of the power that is the same all around, from which a view is round."""
+"""Fraction of the power that is the same all around, from which a view is round. Simulated
+apoferritin had .73 to .87, all views of the other molecules at most .50; a proteasome from its end,
+whose seven subunits can be seen, .45."""
 
 LEAST_PARTICLES: Final = 300
 """Fewest good particles that say anything about views."""
