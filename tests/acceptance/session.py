@@ -41,6 +41,8 @@ class Session:
             },
             "particle": {"diameter_angstrom": 160},
             "bootstrap": {"micrographs": 1000, "picks": "blob"},
+            # Each takes a core for some time; test_class_averages_service.py switches them on.
+            "class_averages": {"enabled": False},
             "picking": {"device": "cpu", "workers": 1},
             "output": {"directory": "out"},
             "state": {"directory": "state"},
