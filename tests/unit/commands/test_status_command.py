@@ -16,7 +16,7 @@ from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.formats.file_version import FileVersion
 from livepick.errors import ConfigError
 from livepick.ledger.database import LEDGER, Database
-from livepick.ledger.session_rows import SkippedFiles
+from livepick.ledger.session_rows import ClassAveragesRow, SkippedFiles
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.problem import Problem, config_refused
 from livepick.web.client import ServiceStatus
@@ -312,3 +312,42 @@ def test_a_cluster_is_shown_with_its_workers(begun, capsys, monkeypatch):
     text, found = answer(ClusterView("tls://n0:1", fault="no answer"))
     assert "The scheduler tls://n0:1 is not connected" in text
     assert (found["connected"], found["fault"], found["nodes"]) == (False, "no answer", [])
+
+
+def test_class_averages_are_shown_with_what_they_are_of(config_file, tmp_path, capsys):
+    row = ClassAveragesRow(
+        number=1,
+        made_at=1000.0,
+        model_version=0,
+        first_id=1,
+        last_id=1,
+        micrographs=1,
+        particles=400,
+        good_particles=300,
+        classes=8,
+        good_classes=6,
+        view_state="one_view",
+        view_fraction=0.9,
+        views=2,
+    )
+    with Database.writable(tmp_path / "state" / LEDGER) as database:
+        ledger = LedgerWriter(database)
+        ledger.session.begin("krios2")
+        for name in ("1.mrc", "2.mrc"):
+            ledger.arrivals.landed(tmp_path, Path(name), FileVersion(1, 1, 1), 900.0)
+        for claim in ledger.claim(2):
+            ledger.picked(claim, make_result())
+        ledger.session.classes_made(row)
+
+    assert cli.main(["status", str(config_file)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "75 % of the picks are in class averages that show a particle" in said
+    assert "1 micrograph was picked since" in said
+    assert "90 % of the particles in good classes show one view" in said
+    assert cli.main(["status", str(config_file), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)["class_averages"]
+    assert (values["number"], values["last_micrograph"], values["newer_micrographs"]) == (
+        1,
+        "1.mrc",
+        1,
+    )
