@@ -300,7 +300,7 @@ class Service:
             unexpected=self._unexpected,
         )
         self._ctf_watcher = CtfWatcher(
-            reader, config.micrograph.ctf, found=self._inbox.put, unexpected=self._unexpected
+            reader, config.micrograph.ctf_place, found=self._inbox.put, unexpected=self._unexpected
         )
 
         # Retraining: picks → trainer process → promotion gate → model for the dispatch loop.
@@ -612,7 +612,7 @@ class Service:
         self._config = config
         self._scheduler.use(config)
         self._classes.use(config)
-        self._ctf_watcher.use(config.micrograph.ctf)
+        self._ctf_watcher.use(config.micrograph.ctf_place)
         if any(change.name.startswith("picking.") for change in changes):
             self._inbox.put(PickingChanged(config.picking.fixed_threshold, config.picking.repick))
 

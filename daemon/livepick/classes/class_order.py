@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from livepick.classes.when_due import averaged
-from livepick.config.output_sections import Optics
 from livepick.config.schema import Config
 from livepick.core.contracts.class_averages import (
     MOST_PARTICLES,
     ClassesOrder,
     OrderedMicrograph,
 )
-from livepick.core.formats.ctf_files import find_ctfs
-from livepick.core.imaging.ctf import Ctf
 from livepick.core.imaging.picks import Picks
+from livepick.ledger.known_ctfs import known_ctfs
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
 
@@ -52,7 +50,7 @@ def make_order(config: Config, ledger: LedgerReader, *, threads: int) -> Classes
     if not picks:
         return None
     paths = [row.path for row, _ in picks]
-    ctfs, faults = find_ctfs(config.micrograph.ctf, paths, ledger.paths())
+    ctfs, faults = known_ctfs(config, paths, ledger)
     for fault in faults:
         _log.warning("class averages: a defocus is left out: %s", fault)
     return ClassesOrder(
@@ -67,28 +65,11 @@ def make_order(config: Config, ledger: LedgerReader, *, threads: int) -> Classes
                 path=row.path,
                 pixel_size_angstrom=row.pixel_size_angstrom or 0.0,
                 version=dataclasses.replace(row.version, inode=0),
-                ctf=ctfs.get(row.path) or _fitted_ctf(row, config.output.relion.optics),
+                ctf=ctfs.get(row.path),
                 picks=list(zip(some.x_px.tolist(), some.y_px.tolist(), strict=True)),
             )
             for row, some in picks
         ],
-    )
-
-
-def _fitted_ctf(row: MicrographRow, optics: Optics) -> Ctf | None:
-    """Return the CTF that livepick has fitted to a micrograph, with the optics of the config.
-
-    That of another program is in its file only: the ledger has no phase shift.
-    """
-    if row.ctf is None or row.ctf_source != "fitted":
-        return None
-    return Ctf(
-        defocus_u_angstrom=row.ctf.defocus_u_angstrom,
-        defocus_v_angstrom=row.ctf.defocus_v_angstrom,
-        astigmatism_angle_degrees=row.ctf.astigmatism_angle_degrees,
-        voltage_kv=optics.voltage_kv,
-        spherical_aberration_mm=optics.spherical_aberration_mm,
-        amplitude_contrast=optics.amplitude_contrast,
     )
 
 

@@ -19,7 +19,7 @@ DEFAULT_JOB = "External/livepick"
 
 
 class Optics(Section):
-    """Optics of the microscope, for the optics table of ``micrographs.star``."""
+    """Optics of the microscope under their earlier name; use ``microscope``."""
 
     voltage_kv: float = Field(
         default=300, ge=10, le=1000, examples=["300 or 200"], json_schema_extra=RESTART
@@ -76,8 +76,8 @@ class RelionOutput(Section):
     )
     """Quality verdicts of the micrographs that RELION's list names; others are left out of it."""
 
-    optics: Optics = Field(default=Optics(), json_schema_extra=RESTART)
-    """Optics of the microscope, for ``micrographs.star``."""
+    optics: Optics | None = Field(default=None, json_schema_extra=RESTART)
+    """Earlier name of ``microscope``, with an ``amplitude_contrast`` of 0.1 unless given."""
 
     @field_validator("job")
     @classmethod

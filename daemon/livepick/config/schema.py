@@ -21,6 +21,7 @@ from livepick.config.error_messages import contradiction
 from livepick.config.output_sections import Output
 from livepick.config.sections import (
     Micrograph,
+    Microscope,
     Particle,
     Picking,
     Session,
@@ -46,6 +47,9 @@ class WrittenConfig(Section):
 
     micrograph: Micrograph = Micrograph()
     """Properties of the micrographs that are known in advance."""
+
+    microscope: Microscope = Microscope()
+    """Optics of the microscope."""
 
     particle: WrittenParticle
     """The particle, as the microscopist thinks of it."""
@@ -125,6 +129,24 @@ class WrittenConfig(Section):
     def workers(self) -> int | None:
         """Number of worker processes of this machine; None: it depends on the machine."""
         return self.picking.workers if self.engine.workers == "auto" else self.engine.workers
+
+    @field_validator("output")
+    @classmethod
+    def _has_one_optics(cls, output: Output, info: ValidationInfo) -> Output:
+        """Refuse optics under both of their names."""
+        if output.relion.optics is not None and info.data.get("microscope") != Microscope():
+            raise contradiction(
+                "output.relion.optics is the earlier name of microscope, and both are given;"
+                " remove output.relion.optics",
+                key="relion.optics",
+            )
+        return output
+
+    @property
+    def optics(self) -> Microscope:
+        """Optics of the microscope, under either name."""
+        earlier = self.output.relion.optics
+        return self.microscope if earlier is None else Microscope(**earlier.model_dump())
 
     @field_validator("state")
     @classmethod

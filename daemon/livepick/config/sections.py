@@ -19,6 +19,7 @@ __all__ = [
     "Contrast",
     "Device",
     "Micrograph",
+    "Microscope",
     "Particle",
     "Picking",
     "Preset",
@@ -173,12 +174,67 @@ class Micrograph(Section):
     that are wrong, ``header`` to use the config only where a header has none. None: a file that
     differs is refused."""
 
-    ctf: Folder | None = Field(default=None, json_schema_extra=LIVE)
-    """File or folder with the defocus of the micrographs: RELION's ``micrographs_ctf.star``, or a
-    folder of CTFFIND's texts or Warp's XML. None: CTFFIND's ``NAME.txt`` or ``NAME_ctf.txt`` or
-    Warp's ``NAME.xml`` beside a micrograph, where there is one. It is used to flip phases for 2D
-    classes and to report each micrograph's CTF figures. It may appear during the session, and does
-    not by itself start a new training."""
+    ctf: Literal["fit", "off"] | Folder = Field(default="fit", json_schema_extra=LIVE)
+    """``fit``: the CTF of each micrograph is fitted after it was picked. ``off``: it is not. Path:
+    the file or folder in which another program writes the defocus (RELION's
+    ``micrographs_ctf.star``, or a folder of CTFFIND's texts or Warp's XML); a micrograph that is
+    not in it is fitted.
+
+    Without a path, CTFFIND's ``NAME.txt`` or ``NAME_ctf.txt`` or Warp's ``NAME.xml`` beside a
+    micrograph is read, where there is one. What another program has written takes precedence, and
+    replaces a fitted CTF. It is used to flip phases for 2D classes, to report each micrograph's CTF
+    figures, and for ``micrographs_ctf.star``. An edit does not by itself start a new training."""
+
+    @field_validator("ctf", mode="before")
+    @classmethod
+    def _was_empty(cls, ctf: object) -> object:
+        """Accept an empty value, the default of earlier versions, and ``off`` without quotes."""
+        if ctf is None:
+            return "fit"
+        return "off" if ctf is False else ctf
+
+    @property
+    def ctf_place(self) -> Path | None:
+        """File or folder of another program; None: what is beside the micrographs."""
+        return self.ctf if isinstance(self.ctf, Path) else None
+
+    @property
+    def fits_ctf(self) -> bool:
+        """True if a micrograph gets a CTF fit unless another program has measured it."""
+        return self.ctf != "off"
+
+
+class Microscope(Section):
+    """Optics of the microscope: for CTF fits, and for the lists that RELION reads.
+
+    A phase plate is not supported.
+    """
+
+    voltage_kv: float = Field(
+        default=300, ge=10, le=1000, examples=["300 or 200"], json_schema_extra=LIVE
+    )
+    """Acceleration voltage. An edit of the optics makes all CTF fits anew."""
+
+    spherical_aberration_mm: float = Field(
+        default=2.7, ge=0, le=20, examples=["2.7"], json_schema_extra=LIVE
+    )
+    """Spherical aberration of the objective lens."""
+
+    amplitude_contrast: float = Field(
+        default=0.07,
+        ge=0,
+        le=1,
+        examples=["0.07 to 0.1 for protein in ice"],
+        json_schema_extra=LIVE,
+    )
+    """Fraction of the contrast that comes from the amplitude."""
+
+    def __str__(self) -> str:
+        """Return the settings in words."""
+        return (
+            f"{self.voltage_kv:g} kV, {self.spherical_aberration_mm:g} mm,"
+            f" {self.amplitude_contrast:g}"
+        )
 
 
 class WrittenParticle(Section):

@@ -38,7 +38,7 @@ class CtfWatcher:
     ledger
         Ledger that lists the picked micrographs without CTF figures.
     place
-        ``micrograph.ctf`` of the config.
+        ``micrograph.ctf`` of the config, if it is a path.
     found
         Called for each micrograph whose figures were found; it must return at once.
     unexpected

@@ -15,6 +15,7 @@ from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.image_names import without_compression, without_image_suffix
 from livepick.core.imaging.picks import Picks
+from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict
 from livepick.errors import MovieStackError
 from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, place_of, version_from
@@ -233,6 +234,17 @@ class LedgerReader:
             limit,
         )
         return [MicrographRow.of(row) for row in rows]
+
+    def fitted_ctfs(self) -> dict[Path, CtfFigures]:
+        """Return the CTF figures that livepick has fitted, by the micrograph's path."""
+        rows = self._rows(
+            f"select root, relative, {', '.join(CTF_FIGURES)} from micrograph"  # noqa: S608
+            " where ctf_source = 'fitted'"
+        )
+        return {
+            Path(row["root"], row["relative"]): CtfFigures(*(row[name] for name in CTF_FIGURES))
+            for row in rows
+        }
 
     def measured(self, *, until: int = MOST_ROWS) -> Iterator[Measured]:
         """Return the figures of the micrographs with picks, in the order they landed.

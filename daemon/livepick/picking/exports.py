@@ -132,7 +132,7 @@ def _tables(
     """Return the files about the session as a whole."""
     tables: list[SessionTable] = [
         MicrographTable(
-            folders.main, lists=folders.relion, project=project, optics=output.relion.optics
+            folders.main, lists=folders.relion, project=project, optics=lambda: config().optics
         )
     ]
     if "cryosparc" in output.formats:

@@ -16,12 +16,12 @@ import contextlib
 import csv
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from livepick import __version__
-from livepick.config.output_sections import Optics
+from livepick.config.sections import Microscope
 from livepick.core.formats.star import star_row, star_start, star_word, table_start
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
 from livepick.ledger.output_rows import Measured
@@ -81,7 +81,7 @@ class MicrographTable:
     project
         RELION project that takes the lists. None: there is none.
     optics
-        Optics of the microscope.
+        Returns the optics of the microscope.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class MicrographTable:
         *,
         lists: OutputFolder | None = None,
         project: RelionProject | None = None,
-        optics: Optics | None = None,
+        optics: Callable[[], Microscope] = Microscope,
     ) -> None:
         self._folder = folder
         self._lists = lists or folder
         self._project = project
-        self._optics = optics or Optics()
+        self._optics = optics
 
     def write(self, ledger: LedgerReader) -> bool:
         """Write the files that differ from the existing ones; return True if any did.
@@ -154,15 +154,16 @@ class MicrographTable:
 
     def _begin_list(self, file: BinaryIO, sizes: Sequence[str], *, ctf: bool) -> None:
         """Write what a list as RELION reads it has before its rows: an optics group a size."""
+        microscope = self._optics()
         optics = [
             [
                 f"opticsGroup{number}",
                 str(number),
                 size,
                 size,
-                _number(self._optics.voltage_kv),
-                _number(self._optics.spherical_aberration_mm),
-                _number(self._optics.amplitude_contrast),
+                _number(microscope.voltage_kv),
+                _number(microscope.spherical_aberration_mm),
+                _number(microscope.amplitude_contrast),
             ]
             for number, size in enumerate(sizes, 1)
         ]

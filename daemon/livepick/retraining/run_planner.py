@@ -9,14 +9,14 @@ meaning.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard, bundle_name
 from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec
-from livepick.core.formats.ctf_files import find_ctfs
 from livepick.errors import ModelError
+from livepick.ledger.known_ctfs import known_ctfs
 from livepick.ledger.reader import LedgerReader
 from livepick.models.bundle_on_disk import Bundle
 from livepick.models.registry import Models
@@ -247,8 +247,8 @@ class RunPlanner:
                     held_out_before=self._runs.held_out(),
                     trained_on_before=self._runs.trained_on(),
                 ),
-                config.micrograph.ctf,
-                self._ledger.paths(),
+                config,
+                self._ledger,
             ),
         )
 
@@ -275,7 +275,7 @@ def _described(spec: RunSpec) -> str:
 
 
 def with_ctfs(
-    micrographs: Sequence[RunMicrograph], place: Path | None, others: Iterable[Path] = ()
+    micrographs: Sequence[RunMicrograph], config: Config, ledger: LedgerReader
 ) -> list[RunMicrograph]:
     """Return the micrographs of a run, with their CTF where it is known.
 
@@ -285,12 +285,12 @@ def with_ctfs(
     ----------
     micrographs
         Micrographs of the new run.
-    place, others
-        As for ``find_ctfs``.
+    config, ledger
+        As for ``known_ctfs``.
     """
-    found, faults = find_ctfs(place, [micrograph.path for micrograph in micrographs], others)
+    found, faults = known_ctfs(config, [micrograph.path for micrograph in micrographs], ledger)
     for fault in faults:
         _log.warning("defocus: left out: %s", fault)
-    if found or place is not None:
+    if found or config.micrograph.ctf_place is not None:
         _log.info("defocus: known for %d of %d micrographs", len(found), len(micrographs))
     return [m.model_copy(update={"ctf": found.get(m.path)}) for m in micrographs]

@@ -6,6 +6,7 @@ import pytest
 
 from livepick.config.recommendations import advice
 from livepick.config.schema import Config
+from livepick.config.sections import Microscope
 from livepick.config.training_sections import FIRST_PICKER, PicksFrom, StartFrom
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
@@ -222,6 +223,33 @@ def test_gate_off_needs_no_quotes(tmp_path: Path) -> None:
     """YAML reads ``off`` as false."""
     assert _load(tmp_path, MINIMAL + "retrain: {gate: off}\n").retrain.gate == "off"
     assert _load(tmp_path, MINIMAL + 'retrain: {gate: "off"}\n').retrain.gate == "off"
+
+
+def test_the_ctf_is_fitted_unless_it_is_off(tmp_path: Path) -> None:
+    """An empty value is the default of earlier versions; ``./fit`` is a folder of that name."""
+    for written, fits, place in (
+        ("", True, None),
+        ("micrograph: {ctf: }\n", True, None),
+        ("micrograph: {ctf: off}\n", False, None),
+        ("micrograph: {ctf: 'off'}\n", False, None),
+        ("micrograph: {ctf: ./fit}\n", True, tmp_path / "fit"),
+    ):
+        micrograph = _load(tmp_path, MINIMAL + written).micrograph
+        assert (micrograph.fits_ctf, micrograph.ctf_place) == (fits, place)
+
+
+def test_optics_have_one_home(tmp_path: Path) -> None:
+    """Their earlier name is still read, with its own default, but not beside the new one."""
+    assert _load(tmp_path, MINIMAL).optics == Microscope()
+    given = MINIMAL + "microscope: {voltage_kv: 200}\n"
+    assert _load(tmp_path, given).optics.voltage_kv == 200
+    earlier = MINIMAL.replace(
+        "directory: picks", "directory: picks\n  relion: {optics: {voltage_kv: 200}}"
+    )
+    optics = _load(tmp_path, earlier).optics
+    assert (optics.voltage_kv, optics.amplitude_contrast) == (200, 0.1)
+    with pytest.raises(ConfigError, match="earlier name of microscope"):
+        _load(tmp_path, earlier + "microscope: {amplitude_contrast: 0.1}\n")
 
 
 def test_only_settings_that_shape_a_model_change_the_fingerprint(tmp_path: Path) -> None:

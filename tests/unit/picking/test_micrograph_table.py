@@ -9,7 +9,7 @@ import pytest
 import starfile
 from picked_micrographs import LedgerOf, measured
 
-from livepick.config.output_sections import Optics
+from livepick.config.sections import Microscope
 from livepick.errors import OutputError
 from livepick.picking.micrograph_table import CSV, GOOD, QUALITY, MicrographTable
 from livepick.picking.output_folder import OutputFolder
@@ -80,9 +80,11 @@ def test_failed_write_is_an_output_error(tmp_path):
 
 def test_lists_have_the_optics_that_relion_needs(tmp_path):
     """RELION 3.1 and later refuse a list without them."""
-    optics = Optics(voltage_kv=200, spherical_aberration_mm=1.4, amplitude_contrast=0.07)
+    optics = Microscope(voltage_kv=200, spherical_aberration_mm=1.4, amplitude_contrast=0.07)
     write(
-        MicrographTable(OutputFolder(tmp_path), optics=optics), measured("a.mrc"), measured("b.mrc")
+        MicrographTable(OutputFolder(tmp_path), optics=lambda: optics),
+        measured("a.mrc"),
+        measured("b.mrc"),
     )
 
     for name in (MICROGRAPHS, GOOD):

@@ -68,8 +68,8 @@ def check_environment(written: WrittenConfig) -> Iterator[Check]:
         yield picking_device(config)
     yield trainer(config)
     yield first_picks(config)
-    if config.micrograph.ctf is not None:
-        yield defocus(config.micrograph.ctf)
+    if (place := config.micrograph.ctf_place) is not None:
+        yield defocus(place)
     yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
     yield free_space("output disk", config.output.directory, OUTPUT_GIB)
     yield free_space("state disk", config.state.directory, STATE_GIB)

@@ -169,11 +169,15 @@ def micrographs(*paths):
     ]
 
 
-def test_a_run_gets_the_known_ctfs(star, caplog):
+def test_a_run_gets_the_known_ctfs(star, make_config, ledger, caplog):
     """The log says how many are known; the run keeps them in its file."""
     caplog.set_level(logging.INFO)
 
-    known, unknown = with_ctfs(micrographs(Path("/A/mic_1.mrc"), Path("/A/x.mrc")), star)
+    known, unknown = with_ctfs(
+        micrographs(Path("/A/mic_1.mrc"), Path("/A/x.mrc")),
+        make_config(micrograph={"ctf": star}),
+        ledger.reader,
+    )
 
     assert (known.ctf.voltage_kv, unknown.ctf) == (200, None)
     assert "defocus: known for 1 of 2 micrographs" in caplog.text
@@ -191,12 +195,16 @@ def test_a_run_gets_the_known_ctfs(star, caplog):
         (MICROGRAPHS.encode(), "has no rlnVoltage for MotionCorr/job002/A/mic_1.mrc"),
     ],
 )
-def test_unreadable_ctf_file_is_a_warning_and_the_run_continues(tmp_path, caplog, content, words):
+def test_unreadable_ctf_file_is_a_warning_and_the_run_continues(
+    tmp_path, make_config, ledger, caplog, *, content, words
+):
     path = tmp_path / "ctf.star"
     if content is not None:
         path.write_bytes(content)
 
-    (micrograph,) = with_ctfs(micrographs(Path("/A/mic_1.mrc")), path)
+    (micrograph,) = with_ctfs(
+        micrographs(Path("/A/mic_1.mrc")), make_config(micrograph={"ctf": path}), ledger.reader
+    )
 
     assert micrograph.ctf is None
     assert words in caplog.text
