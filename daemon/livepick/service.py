@@ -75,6 +75,7 @@ from livepick.monitoring.start_waits import StartWaits
 from livepick.monitoring.supervisor import Supervisor
 from livepick.particle.session_measuring import ParticleMeasuring
 from livepick.picking.cluster.heavy_client import HeavyClient
+from livepick.picking.ctf_fitting import CtfFitting
 from livepick.picking.dispatch import Dispatch
 from livepick.picking.engine import Engine
 from livepick.picking.exports import make_on_picked, make_outputs
@@ -409,6 +410,15 @@ class Service:
             is_held=lambda: self._picks_wait,
             instruments=self._metrics.picking,
             unexpected=self._unexpected,
+            fitting=CtfFitting(
+                lambda: self._config,
+                ledger=ledger,
+                engine=engine,
+                outputs=outputs,
+                instruments=self._metrics.picking,
+                finished=self._inbox.put,
+                unexpected=self._unexpected,
+            ),
             not_found=lambda *place, gone: self._watcher.not_found(*place, gone=gone),
             on_picked=make_on_picked(
                 lambda: self._config,

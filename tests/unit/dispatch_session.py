@@ -60,6 +60,9 @@ class Recorder:
         self.calls["picked"] += 1
         self.latencies.append(latency_seconds)
 
+    def ctf_fitted(self, outcome):
+        self.calls["ctf_fitted", outcome] += 1
+
     def ctf_found(self, figures):
         self.calls["ctf_found"] += 1
 
@@ -97,6 +100,7 @@ class Session:
         not_found=nobody_watches,
         extra_format=False,
         is_held=lambda: False,
+        make_fitting=None,
         **model,
     ):
         self.inbox = Inbox()
@@ -116,17 +120,19 @@ class Session:
             unexpected=self.unexpected,
         )
         self.error = None
+        self.engine = engine or engines.threads(2)
         model = {"bundle": Path("/models/0000"), "card": card(), **model}
         self.dispatch = Dispatch(
             self.inbox,
             ledger=self.ledger,
-            engine=engine or engines.threads(2),
+            engine=self.engine,
             outputs=self.outputs,
             work=work,
             model=CurrentModel(self.ledger, **model),
             instruments=self.instruments,
             not_found=not_found,
             on_picked=make_calls and make_calls(self),
+            fitting=make_fitting and make_fitting(self),
             replacement=replacement,
             is_held=is_held,
             unexpected=self.unexpected,

@@ -26,7 +26,7 @@ def _modules() -> list[str]:
     # Only workers, the trainer, the simulated microscope and the other commands load these.
     others = (
         r"livepick\.(core|simulate|commands|particle\.(assumed_size|examples|measure)"
-        r"|picking\.(worker|render|model_check|onnx_(cuda|session)"
+        r"|picking\.(worker|render|fit_ctf|model_check|onnx_(cuda|session)"
         r"|cluster\.(client|connection|node_questions|scheduler|security|worker_program)))\b"
     )
     return [name for name in names if not re.match(others, name)]

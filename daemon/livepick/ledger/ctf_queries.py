@@ -3,11 +3,10 @@
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import get_args
 
 from livepick.ledger.database import Database
 from livepick.ledger.reader import MOST_ROWS
-from livepick.ledger.rows import CtfOutcome, MicrographRow
+from livepick.ledger.rows import CTF_OUTCOMES, CtfOutcome, MicrographRow
 
 __all__ = ["CtfQueries"]
 
@@ -63,4 +62,4 @@ class CtfQueries:
             latest,
         )
         counts = {row["ctf_outcome"]: row["number"] for row in rows}
-        return {outcome: counts.get(outcome, 0) for outcome in get_args(CtfOutcome)}
+        return {outcome: counts.get(outcome, 0) for outcome in CTF_OUTCOMES}

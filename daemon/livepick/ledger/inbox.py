@@ -12,13 +12,15 @@ from livepick.core.contracts.job import Result
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.formats.file_version import FileVersion
+from livepick.core.imaging.ctf import CtfFit
 from livepick.core.imaging.quality import CtfFigures
-from livepick.ledger.rows import Claim, RecoveredPicks
+from livepick.ledger.rows import Claim, MicrographRow, RecoveredPicks
 from livepick.ledger.session_rows import ClassAveragesRow, RunState, SkippedFiles
 
 __all__ = [
     "CallEnded",
     "ClassesMade",
+    "CtfFitted",
     "CtfFound",
     "FilesSkipped",
     "Finished",
@@ -111,6 +113,17 @@ class CtfFound:
     content: int
     """Content that the CTF was looked up for; other content has another CTF."""
     figures: CtfFigures
+
+
+@dataclass(frozen=True, slots=True)
+class CtfFitted:
+    """A worker has finished a fit of the CTF, successfully or not."""
+
+    row: MicrographRow
+    """The micrograph, with the content that was fitted."""
+    future: Future[CtfFit]
+    settings: str
+    """Settings of the microscope, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +222,7 @@ Message = (
     | ParticleSeen
     | ParticleChanged
     | ClassesMade
+    | CtfFitted
     | CtfFound
     | CallEnded
     | Recovered

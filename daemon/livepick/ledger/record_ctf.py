@@ -11,7 +11,6 @@ from livepick.core.formats.header import printable
 from livepick.core.imaging.ctf import CtfFit
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import judge
-from livepick.errors import LivepickError
 from livepick.ledger.columns import CTF_FIGURES, quality_of
 from livepick.ledger.database import Database
 
@@ -50,17 +49,15 @@ class CtfRecords:
         with self._database.transaction():
             return self._set(micrograph_id, content, figures, ctf_source="program")
 
-    def fitted(
-        self, micrograph_id: int, content: int, fit: CtfFit | LivepickError, settings: str
-    ) -> bool:
-        """Record the outcome of livepick's own fit; figures only if it is trusted.
+    def fitted(self, micrograph_id: int, content: int, fit: CtfFit, settings: str) -> bool:
+        """Record livepick's own fit; figures only if it is trusted.
 
         Parameters
         ----------
         micrograph_id, content
             Micrograph, and its content that was fitted.
         fit
-            Outcome. An error: there is no fit.
+            The fit.
         settings
             Settings of the microscope, as the caller writes them; see ``forget_fits``.
 
@@ -70,21 +67,30 @@ class CtfRecords:
             False if nothing was recorded: the content has changed, has no picks, or has CTF figures
             of another program.
         """
-        if isinstance(fit, LivepickError):
-            figures, score, reason = None, None, str(fit)
-        else:
-            figures = None if fit.ctf is None else CtfFigures.of(fit.ctf)
-            score, reason = fit.score, fit.reason
-        is_failed = isinstance(fit, LivepickError)
+        figures = None if fit.ctf is None else CtfFigures.of(fit.ctf)
         with self._database.transaction():
             return self._set(
                 micrograph_id,
                 content,
                 figures,
                 ctf_source="fitted" if figures else None,
-                ctf_outcome="failed" if is_failed else "trusted" if figures else "not_trusted",
-                ctf_score=score,
-                ctf_reason=printable(reason) or None,
+                ctf_outcome="trusted" if figures else "not_trusted",
+                ctf_score=fit.score,
+                ctf_reason=printable(fit.reason) or None,
+                ctf_settings=settings,
+            )
+
+    def failed(self, micrograph_id: int, content: int, reason: str, settings: str) -> bool:
+        """Record that there is no fit, and why. Parameters and result are as for ``fitted``."""
+        with self._database.transaction():
+            return self._set(
+                micrograph_id,
+                content,
+                None,
+                ctf_source=None,
+                ctf_outcome="failed",
+                ctf_score=None,
+                ctf_reason=printable(reason),
                 ctf_settings=settings,
             )
 

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, get_args
 
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.formats.header import printable
@@ -22,6 +22,7 @@ from livepick.ledger.columns import (
 )
 
 __all__ = [
+    "CTF_OUTCOMES",
     "Arrival",
     "Claim",
     "Counts",
@@ -41,6 +42,7 @@ CtfSource = Literal["fitted", "program"]
 """Measured by livepick, or by another program."""
 
 CtfOutcome = Literal["trusted", "not_trusted", "failed"]
+CTF_OUTCOMES: tuple[CtfOutcome, ...] = get_args(CtfOutcome)
 """Outcome of livepick's fit. ``failed``: the file could not be read, or its worker ended."""
 
 

@@ -31,6 +31,7 @@ from livepick.errors import (
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.inbox import (
     ClassesMade,
+    CtfFitted,
     CtfFound,
     FilesSkipped,
     Finished,
@@ -48,9 +49,10 @@ from livepick.ledger.inbox import (
     SetAside,
     Stop,
 )
-from livepick.ledger.rows import Claim
+from livepick.ledger.rows import Claim, Counts
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.backlog import Backlog
+from livepick.picking.ctf_fitting import CtfFitting
 from livepick.picking.engine import Engine
 from livepick.picking.instruments import Instruments
 from livepick.picking.jobs_in_progress import JobsInProgress
@@ -112,6 +114,8 @@ class Dispatch:
         Called when a micrograph could not be read.
     on_picked
         Calls a program for each picked micrograph. None: there is none.
+    fitting
+        Fits the CTF of picked micrographs. None: nothing does.
     replacement
         Sets a model aside that fails on every micrograph, and returns another one.
     is_held
@@ -132,6 +136,7 @@ class Dispatch:
         instruments: Instruments,
         not_found: NotFound = nobody_watches,
         on_picked: OnPicked | None = None,
+        fitting: CtfFitting | None = None,
         replacement: Replacement = lambda *_: None,
         is_held: Callable[[], bool] = lambda: False,
         unexpected: UnexpectedErrors | None = None,
@@ -146,6 +151,8 @@ class Dispatch:
         self._model = model
         self._instruments = instruments
         self._on_picked = on_picked
+        self._fitting = fitting
+        self._counts = Counts()
         self._jobs = JobSettler(
             ledger=ledger,
             outputs=outputs,
@@ -287,6 +294,7 @@ class Dispatch:
             if self._backlog.bulk:
                 self._bulk.turn()
                 self._fill()
+            self._fit()
             with self._unexpected.passing_over("output", "the output folder"):
                 self._outputs.sync()
             if self._on_picked is not None and self._stop_at is None:
@@ -311,7 +319,8 @@ class Dispatch:
         changes, now = self._ledger.changes, time.monotonic()
         if changes != self._queue_as_of or now - self._queue_at >= UNCHANGED_SECONDS:
             queries = self._ledger.reader
-            self._instruments.queue(queries.counts(), queries.oldest_waiting_at())
+            self._counts = queries.counts()
+            self._instruments.queue(self._counts, queries.oldest_waiting_at())
             self._queue_as_of, self._queue_at = changes, now
 
     def _collect(self) -> None:
@@ -362,6 +371,17 @@ class Dispatch:
             except Exception as error:  # noqa: BLE001 - a fault of one micrograph
                 self._abandon(claim, error)
 
+    def _fit(self) -> None:
+        """Give the engine CTF fits, if it has nothing more urgent to do."""
+        if self._fitting is None or self._stop_at is not None or self._in_progress.has_suspect:
+            return
+        with self._unexpected.passing_over("ctf", "the CTF fits"):
+            self._fitting.turn(
+                picks=len(self._in_progress),
+                new_picks_wait=self._counts.queued > 0,
+                without=self._unavailable,
+            )
+
     def _start(self, claim: Claim) -> None:
         size_bytes = claim.version.size_bytes
         future = self._engine.submit_sized(
@@ -386,6 +406,8 @@ class Dispatch:
             return False
         if self._jobs.settle_results(group, stopping=self._stop_at is not None):
             for message in group:
+                if self._fitting is not None:
+                    self._fitting.picked()
                 self._in_progress.finished(message.claim)
                 self._backlog.urgent.popleft()
         else:
@@ -426,15 +448,13 @@ class Dispatch:
                 self._end_recovery(kept, left)
             case RootState(root, available):
                 self._update_root(root, available=available)
-            case RunChanged() | FilesSkipped() | ParticleSeen() | ParticleChanged() | ClassesMade():
-                self._record_session(message)
             case Stop():
                 self._begin_to_stop()
+            case _:
+                self._record_session(message)
 
-    def _record_session(
-        self, message: RunChanged | FilesSkipped | ParticleSeen | ParticleChanged | ClassesMade
-    ) -> None:
-        """Record in the ledger what other threads have found."""
+    def _record_session(self, message: Message) -> None:
+        """Record in the ledger what other threads and the workers have found."""
         session = self._ledger.session
         match message:
             case FilesSkipped(root, files):
@@ -445,6 +465,8 @@ class Dispatch:
                 session.particle_changed(state)
             case ClassesMade(row):
                 session.classes_made(row)
+            case CtfFitted() if self._fitting is not None:
+                self._fitting.settle(message)
             case RunChanged(version, fingerprint, state, reason, judgement):
                 session.run_changed(version, fingerprint, state, reason=reason, judgement=judgement)
 
@@ -474,6 +496,8 @@ class Dispatch:
         self._jobs.settle(
             message, stopping=self._stop_at is not None, unavailable=self._unavailable
         )
+        if self._fitting is not None:
+            self._fitting.picked()
         if self._jobs.engine_fault is None:
             self._in_progress.finished(message.claim)
         else:

@@ -4,7 +4,7 @@ from typing import Literal, Protocol
 
 from livepick.core.contracts.job import Result
 from livepick.core.imaging.quality import CtfFigures
-from livepick.ledger.rows import Counts
+from livepick.ledger.rows import Counts, CtfOutcome
 
 __all__ = ["CallInstruments", "CallOutcome", "Instruments"]
 
@@ -30,7 +30,10 @@ class Instruments(Protocol):
         """Count a micrograph whose picks are on disk; latency is None if it was picked again."""
 
     def ctf_found(self, figures: CtfFigures) -> None:
-        """Count CTF figures from another program, once per micrograph."""
+        """Count CTF figures, fitted or of another program, once per micrograph."""
+
+    def ctf_fitted(self, outcome: CtfOutcome) -> None:
+        """Count a fit of the CTF."""
 
     def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
         """Count a micrograph that failed for good."""

@@ -104,6 +104,11 @@ class JobsInProgress:
         """Note that a job is in progress."""
         self._claims.add(claim)
 
+    @property
+    def has_suspect(self) -> bool:
+        """True while a micrograph that a worker crashed on is in progress."""
+        return bool(self._suspects())
+
     def is_alone(self, claim: Claim) -> bool:
         """Return True if a job in progress is that of a suspect, and the only one."""
         return claim.crashes > 0 and self._claims == {claim}

@@ -104,6 +104,8 @@ class BulkRecorder:
             bulk.popleft()
 
     def _record_ctf(self, found: CtfFound) -> None:
+        before = self._ledger.reader.get(found.micrograph_id)
         if self._ledger.ctf.found(found.micrograph_id, found.content, found.figures):
             self._outputs.figures_changed()
-            self._instruments.ctf_found(found.figures)
+            if before is not None and before.ctf is None:  # a fitted one was counted
+                self._instruments.ctf_found(found.figures)

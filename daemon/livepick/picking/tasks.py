@@ -8,9 +8,10 @@ of the worker code.
 from pathlib import Path
 
 from livepick.config.sections import Device
-from livepick.core.contracts.job import Job, RenderJob, Result
+from livepick.core.contracts.job import CtfJob, Job, RenderJob, Result
+from livepick.core.imaging.ctf import CtfFit
 
-__all__ = ["canary", "pick", "probe", "render"]
+__all__ = ["canary", "fit_ctf", "pick", "probe", "render"]
 
 
 def pick(job: Job) -> Result:
@@ -54,6 +55,19 @@ def canary(bundle: Path) -> None:
     from livepick.picking import model_check  # noqa: PLC0415 - see above
 
     model_check.canary(bundle)
+
+
+def fit_ctf(job: CtfJob) -> CtfFit:
+    """Return the CTF of a micrograph, without figures if the fit cannot be trusted.
+
+    Raises
+    ------
+    MicrographError
+        The file is missing, has changed, or contains no image.
+    """
+    from livepick.picking import fit_ctf as fitting  # noqa: PLC0415 - see above
+
+    return fitting.fit_ctf(job)
 
 
 def render(job: RenderJob) -> bytes:

@@ -31,7 +31,7 @@ def test_there_is_no_order_without_picks(averaged_session):
 
 def test_a_fitted_ctf_is_passed_on_and_one_of_another_program_comes_from_its_file(averaged_session):
     averaged_session.pick(10)
-    optics = averaged_session.config.output.relion.optics
+    optics = averaged_session.config.optics
     ctf = Ctf(
         defocus_u_angstrom=12000.0,
         defocus_v_angstrom=11000.0,

@@ -6,7 +6,6 @@ from landings import ROOT, V1, V2, A, B, claim_one
 from factories import make_result
 from livepick.core.imaging.ctf import Ctf, CtfFit
 from livepick.core.imaging.quality import CtfFigures
-from livepick.errors import VanishedFileError
 from livepick.ledger.ctf_queries import CtfQueries
 
 SETTINGS = "300 kV"
@@ -78,7 +77,7 @@ def test_other_settings_and_failures_are_fitted_again(ledger, picked):
     other = claim_one(ledger)
     ledger.picked(other, make_result())
     ledger.ctf.fitted(picked, 1, TRUSTED, SETTINGS)
-    ledger.ctf.fitted(other.id, 1, VanishedFileError("b.mrc: gone", "Put it back."), SETTINGS)
+    ledger.ctf.failed(other.id, 1, "b.mrc: gone", SETTINGS)
     assert CtfQueries(ledger.database).outcomes() == {"trusted": 1, "not_trusted": 0, "failed": 1}
     assert "gone" in ledger.reader.get(other.id).ctf_reason
 

@@ -15,6 +15,7 @@ from livepick.core.imaging.quality import Quality
 __all__ = [
     "CPU",
     "CUDA",
+    "CtfJob",
     "ImageKind",
     "Job",
     "RenderJob",
@@ -127,6 +128,25 @@ class Result:
 
     notes: tuple[Note, ...] = ()
     """Oddities of a file that was read all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class CtfJob:
+    """Everything a worker needs to fit the CTF of one micrograph."""
+
+    path: Path
+    """Absolute path of the micrograph."""
+
+    version: FileVersion
+    """Version of the content that was picked."""
+
+    pixel_size_angstrom: float
+    """Pixel size used for picking."""
+
+    voltage_kv: float
+    spherical_aberration_mm: float
+    amplitude_contrast: float
+    """Settings of the microscope, as in ``core.imaging.ctf.Ctf``."""
 
 
 @dataclass(frozen=True, slots=True)

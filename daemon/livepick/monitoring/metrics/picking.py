@@ -19,7 +19,7 @@ from livepick.core.imaging.picks import FloatArray
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.errors import OutputError
-from livepick.ledger.rows import Counts, MicrographRow
+from livepick.ledger.rows import Counts, CtfOutcome, MicrographRow
 from livepick.monitoring.metrics.instruments import ERROR_REASONS, ErrorCounter, InstrumentFactory
 from livepick.monitoring.metrics.landings import LandingMetrics
 from livepick.monitoring.metrics.quality import SCORE_BUCKETS, QualityMetrics
@@ -276,8 +276,12 @@ class PickingMetrics:
             seconds.observe_all([one.stage_seconds(stage) for one in every])
 
     def ctf_found(self, figures: CtfFigures) -> None:
-        """Observe the CTF figures that another program measured; called once per micrograph."""
+        """Observe CTF figures, fitted or of another program; called once per micrograph."""
         self._quality.ctf_found(figures)
+
+    def ctf_fitted(self, outcome: CtfOutcome) -> None:
+        """Count a fit of the CTF."""
+        self._quality.ctf_fitted(outcome)
 
     def failed(self, reason: str, stage: Literal["ingest", "pick", "export"]) -> None:
         """Count a micrograph that failed for good."""

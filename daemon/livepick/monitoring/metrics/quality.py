@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from livepick.config.alert_thresholds import LATEST
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict, judge
-from livepick.ledger.rows import MicrographRow
+from livepick.ledger.rows import CTF_OUTCOMES, CtfOutcome, MicrographRow
 from livepick.monitoring.metrics.instruments import InstrumentFactory
 
 __all__ = ["CTF_HISTOGRAMS", "QUALITY_FIGURES", "SCORE_BUCKETS", "QualityMetrics"]
@@ -75,11 +75,11 @@ Unknown values are not observed."""
 
 CTF_HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
     "ctf_resolution_angstrom": (
-        "How far do Thon rings reach? As a CTF program reports it, counted when that is read.",
+        "How far do Thon rings reach? Resolution to which the CTF was fitted.",
         (3, 4, 5, 6, 8, 10, 15, 20, 30),
     ),
     "defocus_angstrom": (
-        "Is it in focus? Mean of both defocus values that a CTF program fitted.",
+        "Is it in focus? Mean of both defocus values, in ångström.",
         (2500, 5000, 10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 60_000),
     ),
     "astigmatism_angstrom": (
@@ -123,6 +123,11 @@ class QualityMetrics:
             figure: make.histogram(f"micrograph_{figure}", question, buckets)
             for figure, (question, buckets) in CTF_HISTOGRAMS.items()
         }
+        self._fits = make.counter(
+            "ctf_fits",
+            "Do the CTF fits hold? Fits by their outcome; one that is not trusted has no figures.",
+            outcome=CTF_OUTCOMES,
+        )
 
     def first_picked(self, qualities: Sequence[Quality]) -> None:
         """Count the verdicts and observe the figures of micrographs at their first picks.
@@ -137,11 +142,15 @@ class QualityMetrics:
                 histogram.observe_all(values)
 
     def ctf_found(self, figures: CtfFigures) -> None:
-        """Observe the CTF figures that another program measured; called once per micrograph."""
+        """Observe CTF figures, fitted or of another program; called once per micrograph."""
         for figure, histogram in self._ctf_figures.items():
             value = getattr(figures, figure)
             if value is not None:
                 histogram.observe(value)
+
+    def ctf_fitted(self, outcome: CtfOutcome) -> None:
+        """Count a fit of the CTF."""
+        self._fits.labels(outcome).inc()
 
     def set_verdicts(
         self, verdicts: Mapping[QualityVerdict, int], latest: Sequence[MicrographRow]
