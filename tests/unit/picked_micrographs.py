@@ -63,8 +63,10 @@ def measured(
     verdict="good",
     reason="",
     pixel_size_angstrom=1.5,
+    ctf_source=None,
+    ctf_score=None,
 ):
-    """Return a picked micrograph with its figures."""
+    """Return a picked micrograph with its figures; a CTF is that of another program."""
     figures = tuple(contrast if name == "contrast" else None for name in QUALITY_FIGURES)
     return Measured(
         root,
@@ -78,6 +80,8 @@ def measured(
         ctf,
         verdict,
         reason,
+        ctf_source or (None if ctf[0] is None else "program"),
+        ctf_score,
     )
 
 
@@ -107,4 +111,6 @@ class LedgerOf:
             some_have_ctf=any(value is not None for row in rows for value in row.ctf),
             all_have_ctf=bool(rows) and not any(None in row.ctf for row in rows),
             all_good_have_ctf=bool(good) and not any(None in row.ctf for row in good),
+            all_ctfs_have_resolution=not any(row.has_ctf and row.ctf[3] is None for row in rows),
+            all_ctfs_are_fitted=not any(row.ctf_source == "program" for row in rows),
         )

@@ -9,6 +9,7 @@ from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality_limits import QualityVerdict
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES, Columns, place_of
+from livepick.ledger.rows import CtfSource
 
 __all__ = ["Measured", "MeasuredSummary", "Visible"]
 
@@ -86,6 +87,10 @@ class Measured:
     """CTF figures, in the order of ``CTF_FIGURES``."""
     verdict: QualityVerdict
     reason: str
+    ctf_source: CtfSource | None = None
+    """Who has measured the CTF figures."""
+    ctf_score: float | None = None
+    """Correlation of livepick's fit; None if it made none."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:
@@ -101,7 +106,19 @@ class Measured:
             tuple(row[name] for name in CTF_FIGURES),
             row["quality_verdict"],
             row["quality_reason"],
+            row["ctf_source"],
+            row["ctf_score"],
         )
+
+    @property
+    def has_ctf(self) -> bool:
+        """True if a defocus is known."""
+        return self.ctf_source is not None
+
+    @property
+    def figure_of_merit(self) -> float | None:
+        """Score of the fit that the CTF figures come from; None if another program made it."""
+        return self.ctf_score if self.ctf_source == "fitted" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +135,7 @@ class MeasuredSummary:
     """True if all CTF figures of all micrographs are known."""
     all_good_have_ctf: bool
     """True if those of all good micrographs are."""
+    all_ctfs_have_resolution: bool
+    """True if each CTF has the resolution to which it was fitted."""
+    all_ctfs_are_fitted: bool
+    """True if livepick has fitted each CTF."""

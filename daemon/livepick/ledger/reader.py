@@ -253,7 +253,7 @@ class LedgerReader:
         """
         sql = (
             "select id, root, relative, pick_count, threshold, model_version, model_kind,"  # noqa: S608
-            " pixel_size_angstrom, quality_verdict, quality_reason,"
+            " pixel_size_angstrom, quality_verdict, quality_reason, ctf_source, ctf_score,"
             f" {', '.join(QUALITY_FIGURES + CTF_FIGURES)}"
             " from micrograph where picked_content is not null and quality_verdict is not null"
             f" and id <= {until} and id > ? order by id limit ?"
@@ -266,7 +266,9 @@ class LedgerReader:
         known = " or ".join(f"{name} is not null" for name in CTF_FIGURES)
         rows = self._rows(
             f"select pixel_size_angstrom, quality_verdict, max({known}) as some_ctf,"  # noqa: S608
-            f" max({unknown}) as lacks_ctf, min(id) as first, max(id) as last"
+            f" max({unknown}) as lacks_ctf, min(id) as first, max(id) as last,"
+            " max(ctf_source is not null and ctf_resolution_angstrom is null) as lacks_resolution,"
+            " max(ctf_source is 'program') as is_foreign"
             " from micrograph"
             " where picked_content is not null and quality_verdict is not null"
             " group by pixel_size_angstrom, quality_verdict order by first"
@@ -278,6 +280,8 @@ class LedgerReader:
             some_have_ctf=any(row["some_ctf"] for row in rows),
             all_have_ctf=bool(rows) and not any(row["lacks_ctf"] for row in rows),
             all_good_have_ctf=bool(good) and not any(row["lacks_ctf"] for row in good),
+            all_ctfs_have_resolution=not any(row["lacks_resolution"] for row in rows),
+            all_ctfs_are_fitted=not any(row["is_foreign"] for row in rows),
         )
 
     def visible(self) -> Iterator[Visible]:

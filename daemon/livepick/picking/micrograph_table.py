@@ -5,9 +5,11 @@
   ``livepick``, and unknown values are ``nan``.
 - ``micrographs.star``: a list of micrographs for RELION 3.1 and later, with its optics table.
 - ``good_micrographs.star``: the same list, only with micrographs whose quality verdict is good.
+- ``micrographs_ctf.star``: the micrographs whose CTF is known, fitted or by another program, as the
+  result of RELION's CTF estimation: for *Particle extraction*.
 
-The lists have columns of the CTF if it is known for each micrograph in them, and the names that the
-micrographs have in the RELION project, if there is one.
+The first two lists have columns of the CTF if it is known for each micrograph in them. All lists
+have the names that the micrographs have in the RELION project, if there is one.
 
 The rows are written to temporary files one by one, because a session has tens of thousands.
 """
@@ -18,23 +20,25 @@ import io
 import shutil
 from collections.abc import Callable, Sequence
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from livepick import __version__
 from livepick.config.sections import Microscope
+from livepick.core.formats.picked_micrograph import TIFF_SUFFIXES
 from livepick.core.formats.star import star_row, star_start, star_word, table_start
 from livepick.ledger.columns import CTF_FIGURES, QUALITY_FIGURES
-from livepick.ledger.output_rows import Measured
+from livepick.ledger.output_rows import Measured, MeasuredSummary
 from livepick.ledger.reader import LedgerReader
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.relion_files import MICROGRAPHS
 from livepick.picking.relion_project import RelionProject
 
-__all__ = ["CSV", "GOOD", "QUALITY", "MicrographTable"]
+__all__ = ["CSV", "GOOD", "QUALITY", "WITH_CTF", "MicrographTable"]
 
 CSV = "micrographs.csv"
 QUALITY = "micrograph_quality.star"
 GOOD = "good_micrographs.star"
+WITH_CTF = "micrographs_ctf.star"
 
 _FIRST = ("pick_count", "threshold", "model_version", "model_kind")
 _LAST = ("quality_verdict", "quality_reason")
@@ -67,6 +71,16 @@ TRIES = 3
 
 class _ChangedError(Exception):
     """A micrograph has changed so that the columns of the tables are others."""
+
+
+class _Drafts(NamedTuple):
+    """The files while they are written."""
+
+    everything: BinaryIO
+    good: BinaryIO
+    with_ctf: BinaryIO
+    quality: BinaryIO
+    table: BinaryIO
 
 
 class MicrographTable:
@@ -112,48 +126,68 @@ class MicrographTable:
 
     def _write(self, ledger: LedgerReader) -> bool:
         shared = ledger.summary_of_measured()
-        # In the order of landing, and equal in both lists: RELION joins particles by their groups.
+        # In the order of landing, and equal in all lists: RELION joins particles by their groups.
         sizes = list(dict.fromkeys(map(_number, shared.pixel_sizes_angstrom)))
         with contextlib.ExitStack() as ending:
-            drafts = [ending.enter_context(TemporaryFile()) for _ in range(4)]
-            everything, good, quality, table = drafts
-            self._begin_list(everything, sizes, ctf=shared.all_have_ctf)
-            self._begin_list(good, sizes, ctf=shared.all_good_have_ctf)
-            columns = (
-                *("micrograph", *_FIRST, *QUALITY_FIGURES),
-                *(CTF_FIGURES if shared.some_have_ctf else ()),
-                *_LAST,
-            )
-            quality.write(star_start(f"livepick {__version__}").encode())
-            quality.write(table_start("micrographs", list(map(_label, columns))).encode())
-            table.write(_csv_row(columns))
+            drafts = _Drafts(*(ending.enter_context(TemporaryFile()) for _ in range(5)))
+            self._begin(drafts, shared, sizes)
             for row in ledger.measured(until=shared.last_id):
-                if _number(row.pixel_size_angstrom) not in sizes or (
-                    None in row.ctf
-                    and (
-                        shared.all_have_ctf or (row.verdict == "good" and shared.all_good_have_ctf)
-                    )
-                ):
+                if _number(row.pixel_size_angstrom) not in sizes:
                     raise _ChangedError
-                everything.write(self._list_row(row, sizes, ctf=shared.all_have_ctf))
-                if row.verdict == "good":
-                    good.write(self._list_row(row, sizes, ctf=shared.all_good_have_ctf))
-                cells = _cells(row, ctf=shared.some_have_ctf)
-                quality.write(star_row(_star_cells(cells)).encode())
-                table.write(_csv_row(cells))
-            for draft in (everything, good, quality):
+                self._write_row(row, drafts, shared, sizes)
+            for draft in (drafts.everything, drafts.good, drafts.with_ctf, drafts.quality):
                 draft.write(b"\n")
             lists, folder = self._lists, self._folder
             written = [
-                _put(everything, lists, MICROGRAPHS),
-                _put(good, lists, GOOD),
-                _put(quality, folder, QUALITY),
-                _put(table, folder, CSV),
+                _put(drafts.everything, lists, MICROGRAPHS),
+                _put(drafts.good, lists, GOOD),
+                _put(drafts.with_ctf, lists, WITH_CTF),
+                _put(drafts.quality, folder, QUALITY),
+                _put(drafts.table, folder, CSV),
             ]
         return any(written)
 
-    def _begin_list(self, file: BinaryIO, sizes: Sequence[str], *, ctf: bool) -> None:
-        """Write what a list as RELION reads it has before its rows: an optics group a size."""
+    def _begin(self, drafts: "_Drafts", shared: MeasuredSummary, sizes: Sequence[str]) -> None:
+        """Write what the files have before their rows."""
+        labels = list(map(_label, CTF_FIGURES))
+        self._begin_list(drafts.everything, sizes, labels if shared.all_have_ctf else [])
+        self._begin_list(drafts.good, sizes, labels if shared.all_good_have_ctf else [])
+        self._begin_list(drafts.with_ctf, sizes, list(_ctf_columns(shared)))
+        columns = (
+            *("micrograph", *_FIRST, *QUALITY_FIGURES),
+            *((*CTF_FIGURES, "ctf_source", "ctf_score") if shared.some_have_ctf else ()),
+            *_LAST,
+        )
+        drafts.quality.write(star_start(f"livepick {__version__}").encode())
+        drafts.quality.write(table_start("micrographs", list(map(_label, columns))).encode())
+        drafts.table.write(_csv_row(columns))
+
+    def _write_row(
+        self, row: Measured, drafts: "_Drafts", shared: MeasuredSummary, sizes: Sequence[str]
+    ) -> None:
+        """Write a micrograph into the files that have it."""
+        figures = list(map(_number, _relion_ctf(row)))
+        for draft, is_in_it, has_figures in (
+            (drafts.everything, True, shared.all_have_ctf),
+            (drafts.good, row.verdict == "good", shared.all_good_have_ctf),
+        ):
+            if is_in_it:
+                draft.write(self._list_row(row, sizes, _known(figures) if has_figures else []))
+        if row.has_ctf:
+            words = [_number(value(row)) for value in _ctf_columns(shared).values()]
+            drafts.with_ctf.write(self._list_row(row, sizes, _known(words)))
+        as_stored, in_star = [], []
+        if shared.some_have_ctf:
+            fit = [row.ctf_source or "", _number(row.ctf_score)]
+            as_stored, in_star = [*map(_number, row.ctf), *fit], [*figures, *fit]
+        drafts.quality.write(star_row(_star_cells(_cells(row, in_star))).encode())
+        drafts.table.write(_csv_row(_cells(row, as_stored)))
+
+    def _begin_list(self, file: BinaryIO, sizes: Sequence[str], ctf: Sequence[str]) -> None:
+        """Write what a list as RELION reads it has before its rows: an optics group a size.
+
+        ``ctf``: labels of the columns after the name and the optics group.
+        """
         microscope = self._optics()
         optics = [
             [
@@ -167,7 +201,7 @@ class MicrographTable:
             ]
             for number, size in enumerate(sizes, 1)
         ]
-        columns = ["rlnMicrographName", "rlnOpticsGroup", *(_label(c) for c in CTF_FIGURES if ctf)]
+        columns = ["rlnMicrographName", "rlnOpticsGroup", *ctf]
         parts = [
             star_start(f"livepick {__version__}"),
             table_start("optics", _OPTICS_COLUMNS),
@@ -176,11 +210,11 @@ class MicrographTable:
         ]
         file.write("".join(parts).encode())
 
-    def _list_row(self, row: Measured, sizes: Sequence[str], *, ctf: bool) -> bytes:
+    def _list_row(self, row: Measured, sizes: Sequence[str], ctf: Sequence[str]) -> bytes:
         words = [
             star_word(self._name(row)),
             str(1 + sizes.index(_number(row.pixel_size_angstrom))),
-            *(map(_number, row.ctf) if ctf else ()),
+            *ctf,
         ]
         return star_row(words).encode()
 
@@ -189,7 +223,47 @@ class MicrographTable:
         return (self._project and self._project.name(path)) or str(path)
 
 
-def _cells(row: Measured, *, ctf: bool) -> list[str]:
+def _known(words: list[str]) -> list[str]:
+    """Return words of which none may be missing.
+
+    Raises
+    ------
+    _ChangedError
+        One is: RELION would read a defocus of zero.
+    """
+    if "" in words:
+        raise _ChangedError
+    return words
+
+
+def _ctf_columns(shared: MeasuredSummary) -> dict[str, Callable[[Measured], float | None]]:
+    """Return the columns of the list of micrographs with a CTF; a value must not be missing."""
+    columns: dict[str, Callable[[Measured], float | None]] = {
+        "rlnDefocusU": lambda row: _relion_ctf(row)[0],
+        "rlnDefocusV": lambda row: _relion_ctf(row)[1],
+        "rlnCtfAstigmatism": lambda row: abs((row.ctf[0] or 0.0) - (row.ctf[1] or 0.0)),
+        "rlnDefocusAngle": lambda row: _relion_ctf(row)[2],
+    }
+    if shared.all_ctfs_are_fitted:
+        columns["rlnCtfFigureOfMerit"] = lambda row: row.figure_of_merit
+    if shared.all_ctfs_have_resolution:
+        columns["rlnCtfMaxResolution"] = lambda row: _relion_ctf(row)[3]
+    return columns
+
+
+def _relion_ctf(row: Measured) -> tuple[float | None, ...]:
+    """Return the CTF figures as RELION counts the angle: it turns the rows of a TIFF over.
+
+    Figures of other programs are passed on as they are.
+    """
+    u, v, angle, resolution = row.ctf
+    is_turned = row.relative.suffix.lower() in TIFF_SUFFIXES
+    if angle is not None and is_turned and row.ctf_source == "fitted":
+        angle = -angle
+    return u, v, angle, resolution
+
+
+def _cells(row: Measured, ctf: Sequence[str]) -> list[str]:
     """Return the cells of a row as text; unknown values are empty."""
     return [
         str(row.root / row.relative),
@@ -198,7 +272,7 @@ def _cells(row: Measured, *, ctf: bool) -> list[str]:
         str(row.model_version),
         row.model_kind,
         *map(_number, row.figures),
-        *(map(_number, row.ctf) if ctf else ()),
+        *ctf,
         row.verdict,
         row.reason,
     ]

@@ -232,6 +232,7 @@ class PicksRecovery:
                 _ctf_of(row),
                 next(word for word in VERDICTS if word == row["quality_verdict"]),
                 row["quality_reason"],
+                "fitted" if row.get("ctf_source") == "fitted" else "program",
             )
         return None
 

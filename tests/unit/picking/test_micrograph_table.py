@@ -11,7 +11,7 @@ from picked_micrographs import LedgerOf, measured
 
 from livepick.config.sections import Microscope
 from livepick.errors import OutputError
-from livepick.picking.micrograph_table import CSV, GOOD, QUALITY, MicrographTable
+from livepick.picking.micrograph_table import CSV, GOOD, QUALITY, WITH_CTF, MicrographTable
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.relion_files import MICROGRAPHS
 from livepick.picking.relion_project import RelionProject
@@ -157,6 +157,60 @@ def test_lists_have_the_ctf_only_if_it_is_known_for_all_of_their_micrographs(tmp
         "rlnCtfMaxResolution": 4.5,
     }
     assert good["rlnDefocusAngle"].tolist() == [30, -12.5]
+
+
+def test_the_list_with_the_ctf_has_only_micrographs_with_one(tmp_path):
+    """As the result of RELION's CTF estimation; a fit that is not trusted has no defocus."""
+    write(
+        MicrographTable(OutputFolder(tmp_path)),
+        measured("a.mrc", ctf=CTF, ctf_source="fitted", ctf_score=0.45),
+        measured("b.mrc", ctf_score=0.05),
+        measured("c.mrc", pixel_size_angstrom=0.5, ctf=CTF, ctf_source="fitted", ctf_score=0.5),
+    )
+    found = blocks(tmp_path / WITH_CTF)
+    assert found["optics"].equals(blocks(tmp_path / MICROGRAPHS)["optics"])
+    assert found["micrographs"].to_dict("records") == [
+        {
+            "rlnMicrographName": f"/data/avg/{name}",
+            "rlnOpticsGroup": group,
+            "rlnDefocusU": 12000,
+            "rlnDefocusV": 11500,
+            "rlnCtfAstigmatism": 500,
+            "rlnDefocusAngle": 30,
+            "rlnCtfFigureOfMerit": score,
+            "rlnCtfMaxResolution": 4.5,
+        }
+        for name, group, score in (("a.mrc", 1, 0.45), ("c.mrc", 2, 0.5))
+    ]
+
+
+def test_the_list_with_the_ctf_has_no_made_up_figures(tmp_path):
+    """Other programs' figures of merit mean something else, and some report no resolution."""
+    rows = [
+        measured("a.mrc", ctf=CTF, ctf_source="fitted", ctf_score=0.45),
+        measured("b.mrc", ctf=(*CTF[:3], None)),
+    ]
+    write(MicrographTable(OutputFolder(tmp_path)), *rows)
+    found = blocks(tmp_path / WITH_CTF)["micrographs"]
+    assert found["rlnDefocusU"].tolist() == [12000, 12000]
+    assert not {"rlnCtfFigureOfMerit", "rlnCtfMaxResolution"} & set(found)
+
+
+def test_relion_counts_the_angle_in_a_tiff_from_its_last_row(tmp_path):
+    """It turns the rows over; what another program wrote is passed on."""
+    rows = [
+        measured("a.tif", ctf=CTF, ctf_source="fitted", ctf_score=0.45),
+        measured("b.tif", ctf=CTF),
+        measured("c.mrc", ctf=CTF, ctf_source="fitted", ctf_score=0.45),
+    ]
+    write(MicrographTable(OutputFolder(tmp_path)), *rows)
+    for name in (MICROGRAPHS, GOOD, WITH_CTF, QUALITY):
+        block = blocks(tmp_path / name)["micrographs"]
+        assert block["rlnDefocusAngle"].tolist() == [-30, 30, 30]
+    with (tmp_path / CSV).open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["astigmatism_angle_degrees"] for row in table] == ["30", "30", "30"]
+    assert [row["ctf_source"] for row in table] == ["fitted", "program", "fitted"]
 
 
 def test_lists_in_a_project_have_names_below_it(tmp_path):
