@@ -125,8 +125,9 @@ class CtfFitting:
         if not config.micrograph.fits_ctf or time.monotonic() < self._pause_until:
             return
         self._use_settings(str(config.optics))
-        room = max(1, self._engine.capacity // 2) - picks - len(self._running)
-        if room < 1 and not new_picks_wait and not self._running:
+        workers = (self._engine.capacity + 1) // 2  # which take one job, and have one waiting
+        room = workers - picks - len(self._running)
+        if room < 1 <= workers and not new_picks_wait and not self._running:
             room = int(self._repicks >= REPICKS_PER_FIT)
         if room < 1:
             return
