@@ -20,8 +20,11 @@ COLUMNS: Final = 8
 ENLARGED = 2
 FRAME_PX = 3
 GAP_PX = 8
-CAPTION_PX = 30
+CAPTION_PX = 36
 """Height of the two lines below an average."""
+
+LINE_PX, POINTS = 16, 9
+"""Height of a line, and size of its letters."""
 
 DPI = 100
 """Pixels of the picture in an inch of matplotlib's; all sizes are in pixels."""
@@ -80,11 +83,11 @@ def draw_montage(
         ):
             figure.text(
                 x / width_px,
-                1 - (y + 3 + 14 * line) / height_px,
+                1 - (y + 3 + LINE_PX * line) / height_px,
                 text,
                 ha="center",
                 va="top",
-                fontsize=8,
+                fontsize=POINTS,
                 color=tuple(c / 255 for c in ink),
             )
     picture = io.BytesIO()
