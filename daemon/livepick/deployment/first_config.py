@@ -13,6 +13,7 @@ from livepick.config.yaml_edit import Value, set_key
 from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError
 from livepick.host.filesystem import file_system_type, is_network
+from livepick.picking.relion_project import find_project
 
 __all__ = ["Answers", "config_text", "free_listen", "guess_name", "guess_output", "guess_state"]
 
@@ -123,7 +124,14 @@ def guess_name(watched: Path) -> str:
 
 
 def guess_output(watched: Path) -> Path:
-    """Return a folder for the picks: beside the watched one, or in that of the user."""
+    """Return a folder for the picks.
+
+    In a RELION project it is one of RELION's *External* jobs; else it is beside the watched folder,
+    or in that of the user, who may not write there.
+    """
+    project = find_project(watched)
+    if project is not None and os.access(project, os.W_OK):
+        return _unused(project / "External" / "livepick", ".livepick")
     beside = watched.parent
     place = beside if os.access(beside, os.W_OK) and beside != Path("/") else Path.cwd()
     return _unused(place / "livepick", ".livepick")

@@ -227,6 +227,15 @@ def test_folders_of_another_session_are_not_suggested(tmp_path, monkeypatch):
     assert guess_state("s") == tmp_path / "s-2"
 
 
+def test_picks_of_a_relion_project_go_to_an_external_job(tmp_path):
+    """Not into the folder of motion correction."""
+    (tmp_path / "default_pipeline.star").touch()
+    watched = tmp_path / "MotionCorr" / "job002"
+    watched.mkdir(parents=True)
+
+    assert guess_output(watched) == tmp_path / "External" / "livepick"
+
+
 def test_a_user_gets_a_state_folder_on_a_local_disk(tmp_path, monkeypatch):
     """A home is often on a network file system."""
     monkeypatch.setattr(first_config.os, "geteuid", lambda: 1000)
