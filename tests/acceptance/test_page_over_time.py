@@ -345,6 +345,12 @@ def test_the_report_draws_the_same_plots_without_a_service(look, session, width)
     file.write_bytes(to_html(collect(session.config, "session:", pictures=False)))
     page = look(f"file://{file}", width=width)
     until(page, "document.querySelectorAll('#plots canvas').length === 6")
-    page.emulate_media(media="print")
-    page.pdf(path=session.folder / "report.pdf")
+    plot_width = "document.querySelector('#plots .uplot').offsetWidth"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(plot_width) == 680  # an A4 page has 690 between its margins
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(plot_width) == page.evaluate(
+        "document.querySelector('#plots').clientWidth"
+    )
     assert "Defocus, µm" in page.locator("table").first.inner_text()
+    assert "picks per micrograph\t20.0\t30.0\t+10.0" in page.locator(".run table").inner_text()

@@ -22,9 +22,11 @@ from typing import Any, Final
 from livepick import __version__
 from livepick.classes.class_folders import picture_of
 from livepick.config.schema import Config
+from livepick.core.contracts.before_and_after import BeforeAndAfter
 from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.class_averages import CLASSES as CLASSES_FOLDER
 from livepick.core.contracts.finding import Finding
+from livepick.core.contracts.run import RUNS
 from livepick.core.contracts.training_report import (
     ClassVerdict,
     read_classes,
@@ -86,6 +88,8 @@ class RunSummary:
     findings: tuple[Finding[str], ...]
     classes: tuple[ClassVerdict, ...]
     gate: GateView | None
+    change: BeforeAndAfter | None
+    """Picks of the model and of the one before; None if the gate has kept nothing about them."""
     curves_png: str
     """Picture as a ``data:`` URI, like the next field; empty without a picture."""
     classes_png: str
@@ -253,6 +257,7 @@ def _training(bundle: Path, run: RunRow, *, drawn: bool) -> RunSummary:
         findings=read_findings(bundle),
         classes=read_classes(bundle),
         gate=gate_of(run.judgement),
+        change=BeforeAndAfter.read(bundle.parents[1] / RUNS / bundle.name),
         curves_png=embedded(bundle / CURVES) if drawn else "",
         classes_png=embedded(bundle / CLASSES) if drawn else "",
     )

@@ -9,21 +9,24 @@ function showOverTime() {
   const { from, until } = form.elements;
   let data = null;
   let zoomed = false;
+  let isChosen = false; // else the fields follow the session
   let waiting = null;
   let fetchedAt = 0;
 
   const query = () => new URLSearchParams(new FormData(form));
+  const ask = (path) => fetch(path).catch(() => new Response("livepick does not answer.", { status: 503 }));
 
   async function fetchPlots() {
     fetchedAt = Date.now();
-    const answer = await fetch(`timeline.json?${zoomed ? query() : ""}`);
+    const answer = await ask(`timeline.json?${zoomed ? query() : ""}`);
     if (!answer.ok) return;
     data = await answer.json();
     plots.show(data);
     const isFitted = data.figures.some((figure) => figure.fitted?.some(Boolean));
     $("#hollow").hidden = !(isFitted && data.id);
     $("#how").hidden = !data.micrographs;
-    if (data.micrographs && !from.value) setSpan(data.from, data.until);
+    if (data.micrographs && !isChosen) setSpan(data.from, data.until);
+    if (zoomed && !data.micrographs) $("#between").textContent = "No micrograph with picks in this span.";
   }
 
   function setSpan(begin, end) {
@@ -32,23 +35,25 @@ function showOverTime() {
   }
 
   async function list() {
-    const answer = await fetch(`between?part&${query()}`);
-    $("#between").innerHTML = answer.ok ? await answer.text() : "";
+    const answer = await ask(`between?part&${query()}`);
+    if (answer.ok) $("#between").innerHTML = await answer.text();
+    else $("#between").textContent = await answer.text();
   }
 
   function brushed(begin, end) {
+    isChosen = true;
     setSpan(begin, end);
     list();
   }
 
+  form.addEventListener("input", () => { isChosen = true; });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     list();
   });
   $("#zoom").addEventListener("click", () => { zoomed = true; fetchPlots(); });
   $("#whole").addEventListener("click", () => {
-    zoomed = false;
-    from.value = until.value = "";
+    zoomed = isChosen = false;
     $("#between").replaceChildren();
     fetchPlots();
   });

@@ -114,6 +114,7 @@ function captioned(box, title) {
   const caption = box.appendChild(document.createElement("p"));
   caption.className = "caption";
   caption.append(title, document.createElement("output"));
+  caption.lastChild.setAttribute("aria-live", "off"); // it changes with each movement of the mouse
   const place = box.appendChild(document.createElement("div"));
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", `${title} over time; the numbers are in the table`);
