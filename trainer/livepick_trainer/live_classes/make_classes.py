@@ -10,7 +10,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from livepick.core.formats.micrograph import read_micrograph
 from livepick.errors import MicrographError, PixelSizeError, TrainerError
 from livepick.host.atomic_files import fsync_folder, write_synced
 from livepick_trainer.classification.class_selection import Selection, select_classes
+from livepick_trainer.classification.classification_rules import ClassificationRules
 from livepick_trainer.classification.classify2d import Classification, classify
 from livepick_trainer.classification.particles import (
     ParticleStack,
@@ -43,6 +44,16 @@ from livepick_trainer.live_classes.views import Views, find_views
 __all__ = ["make_classes"]
 
 SEED = 1
+
+_USUAL = ClassificationRules()
+RULES = replace(
+    _USUAL,
+    sorting=(_USUAL.sorting[0], replace(_USUAL.sorting[1], shifts_px=(3.0,))),
+)
+"""Rules of the sorting. The second stage tries 7 shifts instead of 19, after the first has centred
+the particles. This takes 13 instead of 22 CPU seconds for 4,000 particles, and on
+tests/benchmarks/classes.py classes are as pure in particles and junk (93 %), and nearly as pure in
+views (86 instead of 87 %)."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +91,7 @@ def make_classes(folder: Path, *, report: Report = lambda _: None) -> ClassesRes
         stack.images,
         diameter_px=stack.diameter_px,
         seed=SEED,
+        rules=RULES,
         report=lambda note, done, total: report(f"pass {done} of {total}: {note}"),
     )
     judged = select_classes(
