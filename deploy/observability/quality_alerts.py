@@ -5,6 +5,8 @@ from livepick.config.alert_thresholds import (
     BAD_SINGLE,
     CLASS_GOOD_FRACTION,
     CLASS_JUDGED_PARTICLES,
+    CTF_FITS,
+    CTF_NOT_TRUSTED_FRACTION,
     DOUBTFUL_FRACTION,
     DOUBTFUL_SINGLE,
     EMPTY_IN_ROW,
@@ -17,6 +19,7 @@ __all__ = ["QUALITY_ALERTS"]
 _SAME = "on (job, instance)"
 _BAD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict="bad"})'
 _NOT_GOOD = 'sum without (verdict) (livepick_latest_quality_verdicts{verdict=~"bad|doubtful"})'
+_FITS = 'sum without (outcome) (livepick_latest_ctf_fits{outcome=~"trusted|not_trusted"})'
 _JUDGED = "sum without (verdict) (livepick_latest_quality_verdicts)"
 
 QUALITY_ALERTS = (
@@ -98,6 +101,25 @@ QUALITY_ALERTS = (
         " the reason below each micrograph. The Session dashboard shows the figures and limits."
         " If all micrographs changed at the same time, what changed then (square, focus, motion"
         " correction)?",
+    ),
+    Alert(
+        name="LivepickCtfNotTrusted",
+        severity="info",
+        expr=f"""
+            sum without (outcome) (livepick_latest_ctf_fits{{outcome="not_trusted"}})
+            > {CTF_NOT_TRUSTED_FRACTION:g} * {_FITS}
+            and {_FITS} >= {CTF_FITS}
+            and {_SAME} livepick_session_active == 1
+            """,
+        lasting="0m",
+        dashboard="session",
+        summary="The CTF fits of most of the latest micrographs of {{ $labels.instance }} do not"
+        " hold. Empty holes, thick ice or drift?",
+        runbook=f"More than {CTF_NOT_TRUSTED_FRACTION:.0%} of the fits to the {LATEST} micrographs"
+        " that landed last are not trusted, so these have no defocus. The page shows the reason of"
+        " each. If the micrographs are good, check `microscope.voltage_kv`,"
+        " `microscope.spherical_aberration_mm` and the pixel size. A phase plate is not supported:"
+        " set `micrograph.ctf: off`.",
     ),
     Alert(
         name="LivepickFewGoodClasses",

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from livepick.config.alert_thresholds import (
     BAD_FRACTION,
+    CTF_NOT_TRUSTED_FRACTION,
     DOUBTFUL_FRACTION,
     FAILED_FRACTION,
     FAILED_SINGLE,
@@ -45,9 +46,9 @@ _FIGURES = (
     ("ice_gradient_sigmas", "Wedge of ice", "short",
      "Slow change of brightness, in standard deviations of the noise."),
     ("ctf_resolution_angstrom", "Resolution of the CTF", "suffix: Å",
-     "Resolution to which Thon rings were fitted. Empty without results of a CTF program."),
+     "Resolution to which the CTF was fitted to Thon rings."),
     ("astigmatism_angstrom", "Astigmatism", "suffix: Å",
-     "Difference of both defocus values. Empty without results of a CTF program."),
+     "Difference of both defocus values."),
 )  # fmt: skip
 """Figures: name in the metric, title, unit and description."""
 
@@ -109,6 +110,13 @@ def quality_panels() -> list[Builder[Panel]]:
             ],
             unit="suffix: µm",
             slow=True,
+        ),
+        curves(
+            "CTF fits of the latest micrographs",
+            f"Of the {LATEST} micrographs that landed last. A fit that is not trusted has no"
+            " figures; the page shows the reason. An alert fires if more than"
+            f" {CTF_NOT_TRUSTED_FRACTION:.0%} are not trusted.",
+            [("livepick_latest_ctf_fits{@}", "{{outcome}}")],
         ),
         *(
             distribution(title, what + _limits(name), f"livepick_micrograph_{name}", unit=unit)

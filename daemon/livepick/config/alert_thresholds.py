@@ -43,6 +43,12 @@ DOUBTFUL_FRACTION = 0.5
 DOUBTFUL_SINGLE = 4
 """Up to this many doubtful and bad micrographs together are isolated cases."""
 
+CTF_FITS = 10
+"""Fewest CTF fits of the latest micrographs that are judged."""
+
+CTF_NOT_TRUSTED_FRACTION = 0.5
+"""Fraction of these above which it is not single micrographs whose fit does not hold."""
+
 CLASS_GOOD_FRACTION = 0.5
 """Fraction of the picks in good class averages below which most picks may be junk."""
 

@@ -1,6 +1,7 @@
 """Recent pace of a session: landings, picks and verdicts."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -39,6 +40,12 @@ class Pace:
     """Most frequent reason of the bad ones."""
     why_not_good: Reason | None = None
     """Most frequent reason of the bad and doubtful ones together."""
+    ctf_fits: int = 0
+    """Number of the latest to which livepick has fitted a CTF, trusted or not."""
+    ctf_not_trusted: int = 0
+    """Number of those whose fit does not hold."""
+    why_not_trusted: str = ""
+    """Most frequent reason, in words."""
 
 
 def pace_of(latest: Sequence[MicrographRow], hourly: Hourly, *, collected: Sequence[float]) -> Pace:
@@ -58,6 +65,8 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly, *, collected: Seque
     judged = [row for row in latest if row.quality_verdict is not None]
     bad = [row for row in judged if row.quality_verdict == "bad"]
     doubtful = [row for row in judged if row.quality_verdict == "doubtful"]
+    fitted = [row for row in latest if row.ctf_score is not None and row.ctf_source != "program"]
+    why = Counter(row.ctf_reason or "" for row in fitted if row.ctf_outcome == "not_trusted")
     return Pace(
         hourly=hourly,
         last_landed_at=landed[0] if landed else None,
@@ -72,6 +81,9 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly, *, collected: Seque
         doubtful=len(doubtful),
         why_bad=main_reason(bad),
         why_not_good=main_reason(bad + doubtful),
+        ctf_fits=len(fitted),
+        ctf_not_trusted=why.total(),
+        why_not_trusted=why.most_common(1)[0][0] if why else "",
     )
 
 

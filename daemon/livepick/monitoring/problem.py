@@ -64,6 +64,7 @@ Kind = Literal[
     "many_failures",
     "no_picks",
     "poor_quality",
+    "ctf_not_trusted",
     "no_new_micrographs",
     "training_failed",
     "config_refused",

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from livepick.config.alert_thresholds import (
     BAD_FRACTION,
     BAD_SINGLE,
+    CTF_FITS,
+    CTF_NOT_TRUSTED_FRACTION,
     DOUBTFUL_FRACTION,
     DOUBTFUL_SINGLE,
     EMPTY_IN_ROW,
@@ -132,6 +134,22 @@ def _of_latest(pace: Pace) -> Iterator[Problem]:
     elif pace.bad + pace.doubtful > max(DOUBTFUL_SINGLE, DOUBTFUL_FRACTION * pace.judged):
         words = "bad or doubtful" if pace.bad else "doubtful"
         yield _quality(pace, pace.bad + pace.doubtful, words, pace.why_not_good)
+    yield from _ctf(pace)
+
+
+def _ctf(pace: Pace) -> Iterator[Problem]:
+    """Yield the problem of CTF fits that do not hold."""
+    if pace.ctf_fits < CTF_FITS:
+        return
+    if pace.ctf_not_trusted > CTF_NOT_TRUSTED_FRACTION * pace.ctf_fits:
+        yield Problem(
+            "ctf_not_trusted",
+            "attention",
+            f"The CTF fit does not hold for {pace.ctf_not_trusted} of the last {pace.ctf_fits}"
+            f" micrographs; most often: {pace.why_not_trusted}.",
+            "Empty holes, thick ice or drift? Check microscope.voltage_kv and the pixel size, too."
+            " With a phase plate, set micrograph.ctf to off.",
+        )
 
 
 def _quality(pace: Pace, count: int, words: str, why: Reason | None) -> Problem:

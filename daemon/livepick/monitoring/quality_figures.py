@@ -88,6 +88,7 @@ FIGURES: Final = (
     Figure("dead border", _of_quality("border_fraction"), "{:.0%}", None),
     Figure("noise, in grey values", _of_quality("noise_sigma"), "{:.4g}", None),
     Figure("defocus", _defocus_micrometres, "{:.2f} µm", None),
+    Figure("correlation of the CTF fit", lambda row: row.ctf_score, "{:.2f}", None),
     *(
         Figure(_NAMES[limit.figure], _of_ctf(limit.figure), limit.form, limit)
         for limit in CTF_LIMITS

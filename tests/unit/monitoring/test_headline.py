@@ -307,3 +307,36 @@ def test_files_left_out_are_a_problem_if_nothing_is_taken_or_they_cannot_be_read
     top = say(dataclasses.replace(BUSY, skipped=(links, closed)))
     assert top.kind == "files_left_out"
     assert "(Permission denied): 2, such as grid/" in top.sentence
+
+
+def not_trusted(count, *, fits, source=None):
+    """Return a function that gives micrographs a CTF fit, of which ``count`` do not hold."""
+
+    def judge(number):
+        if number >= fits:
+            return {}
+        outcome = "not_trusted" if number < count else "trusted"
+        reason = "no Thon rings above the noise" if number < count else None
+        return {
+            "ctf_source": source,
+            "ctf_outcome": outcome,
+            "ctf_score": 0.1,
+            "ctf_reason": reason,
+        }
+
+    return judge
+
+
+def test_ctf_fits_that_do_not_hold_are_reported_when_they_are_most(say):
+    """Of few, none is reported; what another program has measured does not count."""
+    assert say(judge=not_trusted(20, fits=40)).level == "good"
+    assert say(judge=not_trusted(9, fits=9)).level == "good"
+    assert say(judge=not_trusted(40, fits=40, source="program")).level == "good"
+    top = say(judge=not_trusted(21, fits=40))
+
+    assert top.level == "attention"
+    assert top.sentence == (
+        "The CTF fit does not hold for 21 of the last 40 micrographs; most often: no Thon rings"
+        " above the noise."
+    )
+    assert "microscope.voltage_kv" in top.remedy

@@ -123,6 +123,11 @@ class QualityMetrics:
             figure: make.histogram(f"micrograph_{figure}", question, buckets)
             for figure, (question, buckets) in CTF_HISTOGRAMS.items()
         }
+        self._latest_fits = make.gauge(
+            "latest_ctf_fits",
+            f"Do the CTF fits hold? Those of the {LATEST} micrographs that landed last.",
+            outcome=CTF_OUTCOMES,
+        )
         self._fits = make.counter(
             "ctf_fits",
             "Do the CTF fits hold? Fits by their outcome; one that is not trusted has no figures.",
@@ -160,3 +165,6 @@ class QualityMetrics:
         for verdict in VERDICTS:
             self._in_ledger.labels(verdict).set(verdicts[verdict])
             self._latest.labels(verdict).set(of_latest[verdict])
+        outcomes = collections.Counter(row.ctf_outcome for row in latest)
+        for outcome in CTF_OUTCOMES:
+            self._latest_fits.labels(outcome).set(outcomes[outcome])

@@ -40,6 +40,16 @@ def test_figures_of_the_ctf_are_counted_where_they_are_known():
     assert sample("livepick_micrograph_ctf_resolution_angstrom_bucket", {"le": "8.0"}) == 0
 
 
+def test_fits_are_counted_by_their_outcome():
+    """All outcomes are there from the start."""
+    metrics = Metrics()
+    sample = metrics.registry.get_sample_value
+    assert sample("livepick_ctf_fits_total", {"outcome": "failed"}) == 0
+    metrics.picking.ctf_fitted("not_trusted")
+    assert sample("livepick_ctf_fits_total", {"outcome": "not_trusted"}) == 1
+    assert sample("livepick_ctf_fits_total", {"outcome": "trusted"}) == 0
+
+
 @pytest.mark.parametrize("limit", CTF_LIMITS, ids=lambda limit: limit.figure)
 def test_the_ctf_has_buckets_at_its_limits(limit):
     """A query can count the doubtful and the bad micrographs."""
