@@ -54,6 +54,7 @@ def test_metrics_have_their_names_kinds_and_labels():
     today = [
         f"{collector._type} {collector._name}{{{','.join(collector._labelnames)}}}"
         for collector in registry._collector_to_names
+        if hasattr(collector, "_labelnames")  # one has no metric, and makes others count
     ]
     assert gone("metrics", today) == []
 

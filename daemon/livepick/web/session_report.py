@@ -286,9 +286,11 @@ def to_html(report: SessionReport) -> bytes:
 
 def _script() -> str:
     """Return the script that draws the plots, with the library that it uses and its licence."""
-    library = _text("uplot", "uplot.min.js").partition("*/")[2].strip()
+    header, _, library = _text("uplot", "uplot.min.js").partition("*/")
+    version = header.rpartition("(")[2].partition(")")[0]  # its address would look like a request
     licence = _text("uplot", "LICENSE").strip()
-    return f"/* uPlot 1.6.32\n{licence} */\n{library}\n{_text('templates', 'plots.js')}"
+    plots = _text("templates", "plots.js")
+    return f"/* uPlot {version}\n{licence} */\n{library.strip()}\n{plots}"
 
 
 def _text(folder: str, name: str) -> str:

@@ -92,6 +92,7 @@ def test_it_loads_nothing(make_config, land, ledger, put_bundle):
     (script,) = scripts
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in html
+    assert script.startswith("/* uPlot v1.")
     assert "Permission is hereby granted" in script  # the licence of the library goes with it
     assert not re.search(r"fetch\(|XMLHttpRequest|WebSocket|import\(|https?://", script)
     html = html.replace(script, "")
