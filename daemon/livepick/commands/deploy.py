@@ -7,7 +7,7 @@ import typer
 
 from livepick.deployment.filled_files import filled_files
 from livepick.deployment.site import Site, installed_program, python_folders
-from livepick.deployment.written_files import write_files
+from livepick.deployment.written_files import kept_options, write_files
 
 __all__ = ["deploy"]
 
@@ -16,6 +16,7 @@ _PRIVATE = (Path("/root"), Path("/home"), Path("/run/user"))
 
 
 def deploy(
+    context: typer.Context,
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder that gets the files; created if missing.")
     ],
@@ -51,25 +52,30 @@ def deploy(
 
     The paths, the user and the addresses of this installation are filled in. Call it again after an
     upgrade, or with other options: it replaces what it wrote, and refuses if a file was edited.
+    Options that are not given keep their values of the last call.
     """
-    site = Site(
-        directory=directory.absolute(),
-        program=installed_program() if program is None else program.absolute(),
-        user=user,
-        config_folder=config_folder,
-        output_folders=tuple(output_folder or ()),
-        instrument=instrument,
-        page_url=page_url,
-        prometheus_url=prometheus_url,
-        alertmanager_url=alertmanager_url,
-        grafana_url=grafana_url,
-        runbook_url=runbook_url,
-        mail_server=mail_server,
-        mail_from=mail_from,
-        mail_to=mail_to,
-    )
+    options: dict[str, str | list[str]] = {
+        "user": user,
+        "config_folder": str(config_folder),
+        "output_folder": [str(folder) for folder in output_folder or ()],
+        "instrument": instrument,
+        "page_url": page_url,
+        "prometheus_url": prometheus_url,
+        "alertmanager_url": alertmanager_url,
+        "grafana_url": grafana_url,
+        "runbook_url": runbook_url,
+        "mail_server": mail_server,
+        "mail_from": mail_from,
+        "mail_to": mail_to,
+    }
+    options |= {
+        name: value
+        for name, value in kept_options(directory).items()
+        if type(value) is type(options.get(name)) and not _is_given(context, name)
+    }
+    site = _site(directory.absolute(), program, options)
     files = filled_files(site)
-    write_files(site.directory, files, force=force)
+    write_files(site.directory, files, options, force=force)
     typer.echo(f"{len(files)} files are in {site.directory}. Next:")
     for number, step in enumerate(_steps(site), 1):
         typer.echo(f"  {number}. {step}")
@@ -79,6 +85,23 @@ def deploy(
             "  Install livepick below /opt, its Python too (deploy/install.md).",
             err=True,
         )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _site(directory: Path, program: Path | None, options: dict[str, str | list[str]]) -> Site:
+    texts = {name: value for name, value in options.items() if isinstance(value, str)}
+    config_folder = Path(texts.pop("config_folder"))
+    return Site(
+        directory=directory,
+        program=installed_program() if program is None else program.absolute(),
+        config_folder=config_folder,
+        output_folders=tuple(map(Path, options["output_folder"])),
+        **texts,
+    )
 
 
 def _steps(site: Site) -> tuple[str, str, str]:

@@ -10,14 +10,20 @@ from livepick.deployment.filled_files import FilledFile
 from livepick.errors import LivepickError
 from livepick.host.atomic_files import write_atomically
 
-__all__ = ["RECORD", "write_files"]
+__all__ = ["RECORD", "kept_options", "write_files"]
 
 RECORD = ".livepick-deploy.json"
-"""File with the digests of what was written, by which an edited file is known."""
+"""File with the options, for the next call, and the digests of what was written, by which an
+edited file is known."""
+
+Options = dict[str, str | list[str]]
+"""Options by their names."""
 
 
-def write_files(folder: Path, files: Mapping[str, FilledFile], *, force: bool) -> None:
-    """Write all files into a folder, or none.
+def write_files(
+    folder: Path, files: Mapping[str, FilledFile], options: Options, *, force: bool
+) -> None:
+    """Write all files into a folder, or none, and keep the options that they were filled by.
 
     Raises
     ------
@@ -39,7 +45,7 @@ def write_files(folder: Path, files: Mapping[str, FilledFile], *, force: bool) -
             if file.is_program:
                 path.chmod(path.stat().st_mode | 0o111)
         digests = {name: _digest(file.text.encode()) for name, file in sorted(files.items())}
-        record = {"livepick": __version__, "sha256": digests}
+        record = {"livepick": __version__, "options": options, "sha256": digests}
         write_atomically(folder / RECORD, f"{json.dumps(record, indent=1)}\n".encode())
     except OSError as error:
         raise LivepickError(
@@ -67,11 +73,26 @@ def _edited(folder: Path, files: Mapping[str, FilledFile]) -> list[str]:
 
 
 def _written(folder: Path) -> dict[str, str]:
+    return {name: str(digest) for name, digest in _record(folder, "sha256").items()}
+
+
+def kept_options(folder: Path) -> Options:
+    """Return the options of the last call; none if there was none, or its record is damaged."""
+    options: Options = {}
+    for name, value in _record(folder, "options").items():
+        if isinstance(value, str):
+            options[name] = value
+        elif isinstance(value, list):
+            options[name] = [str(one) for one in value]
+    return options
+
+
+def _record(folder: Path, part: str) -> dict[str, object]:
     try:
-        record = json.loads((folder / RECORD).read_bytes())
-        return {str(name): str(digest) for name, digest in record["sha256"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        found = json.loads((folder / RECORD).read_bytes())[part]
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _digest(data: bytes) -> str:

@@ -230,6 +230,32 @@ def test_other_options_replace_what_was_written(deploy):
     assert "User=two" in (folder / "livepick.service").read_text()
 
 
+def test_options_of_the_last_call_are_kept(deploy):
+    """After an upgrade nobody remembers them. One that is given changes, also to its default."""
+    call, folder = deploy
+    call("--user", "one", "--page-url", "https://a.example.com", "--output-folder", "/data/a")
+
+    call("--user", "livepick")
+
+    assert "User=livepick\n" in (folder / "livepick.service").read_text()
+    assert "a.example.com:443" in (folder / "prometheus" / "prometheus.yml").read_text()
+    drop_in = folder / "livepick.service.d" / "folders.conf"
+    assert "ReadWritePaths=/data/a\n" in drop_in.read_text()
+    call("--output-folder", "/data/b")
+    assert "ReadWritePaths=/data/b\n" in drop_in.read_text()
+
+
+@pytest.mark.parametrize("options", ["[]", '{"user": 1, "output_folder": "x", "other": "y"}'])
+def test_a_damaged_record_of_options_is_passed_over(deploy, options):
+    call, folder = deploy
+    call()
+    record = json.loads((folder / RECORD).read_text())
+    (folder / RECORD).write_text(json.dumps({**record, "options": json.loads(options)}))
+
+    assert call()[0] == 0
+    assert "User=livepick\n" in (folder / "livepick.service").read_text()
+
+
 def test_an_edited_file_is_not_replaced(deploy):
     """And nothing else is written."""
     call, folder = deploy
