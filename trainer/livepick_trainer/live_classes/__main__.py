@@ -28,6 +28,9 @@ from livepick_trainer.resource_errors import is_full_disk
 
 __all__ = ["main"]
 
+LOWEST_PRIORITY = 19
+"""Nice value: below that of a training, because nobody waits for class averages."""
+
 _log = logging.getLogger("livepick_trainer")
 
 
@@ -36,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m livepick_trainer.live_classes")
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     folder: Path = parser.parse_args(argv).folder
+    os.nice(LOWEST_PRIORITY)  # the sum with the present value counts as 19 at most
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
