@@ -63,7 +63,8 @@ def fit_ctf(
     search, coarse = best_search(rings, data)
     best = search.refined(data, coarse)
     reached = reach(search, data, best)
-    halves = [search.best(rings.flat(half)) for half in spectrum.halves]
+    of_halves = map(rings.flat, spectrum.halves)
+    halves = [search.refined(half, search.best(half)) for half in of_halves]
     if reason := doubt(search, data, best, halves, reached):
         return CtfFit(ctf=None, score=best.score, reason=reason)
     return CtfFit(ctf=_ctf(microscope, best, 1 / reached), score=best.score)

@@ -58,8 +58,8 @@ PHASE_REACH_ANGSTROM = 1500.0
 PHASE_STEP_ANGSTROM = 75.0
 """Largest phase of the rings, and the defoci around the best one that are tried with it."""
 
-MOST_APART_ANGSTROM = 300.0
-MOST_APART_FRACTION = 0.02
+MOST_APART_ANGSTROM = 200.0
+MOST_APART_FRACTION = 0.01
 """Largest difference between both halves: the sum of a length and a fraction of the defocus."""
 
 LEAST_RINGS = 3.0
