@@ -31,7 +31,7 @@ livepick check session.yaml >/dev/null
 livepick run session.yaml 2>run.log &
 service=$!
 for _ in $(seq 300); do
-    picked=$(find picks -name 'sim_*_autopick.star' 2>/dev/null | wc -l)
+    picked=$({ find picks -name 'sim_*_autopick.star' 2>/dev/null || true; } | wc -l)
     [[ $picked -eq 4 ]] && break
     sleep 1
 done
