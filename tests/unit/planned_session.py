@@ -64,6 +64,10 @@ class PlannedSession:
         """Return the paths of all micrographs."""
         return (row.path for row in self.picked_rows())
 
+    def fitted_ctfs(self):
+        """Stand in for the ledger: no CTF has been fitted."""
+        return {}
+
     def picked_places(self):
         """Stand in for the ledger."""
         return [(row.id, row.path) for row in self.rows]

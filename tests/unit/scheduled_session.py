@@ -83,6 +83,10 @@ class ScheduledSession:
         for i in range(self.picked):
             yield make_row(i, masked_fraction=self.masked.get(i, 0.0))
 
+    def fitted_ctfs(self):
+        """Stand in for the ledger: no CTF has been fitted."""
+        return {}
+
     def paths(self):
         """Return the paths of all micrographs."""
         return (row.path for row in self.picked_rows())

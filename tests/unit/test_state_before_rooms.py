@@ -153,7 +153,7 @@ def test_status_and_page_show_the_last_judgement(state, config):
             reader,
             PageQueries(database),
         )
-        view = view_training(config, reader.runs())
+        view = view_training(config, reader.runs(), sources.queries)
         training = Sections(sources).parts()["training"]
 
     assert (status.model.version, status.training.state) == (1, "trained")

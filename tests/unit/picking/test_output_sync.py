@@ -40,6 +40,7 @@ TABLES = {
     "micrograph_quality.star",
     "micrographs.csv",
     "micrographs.star",
+    "micrographs_ctf.star",
 }
 
 
