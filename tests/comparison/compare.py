@@ -44,7 +44,7 @@ from comparison.report import publish, write_report
 from comparison.result import Result, SampleResult, scored
 from comparison.samples import Sample, make_sample, sample_names
 from comparison.topaz import MODELS, Topaz
-from comparison.trained_model import train
+from comparison.trained_model import Trained, train
 from livepick.core.evaluation.matching import Matches, match
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
@@ -140,8 +140,8 @@ class Comparison:
         place = PLACE / "work" / sample.name
         shutil.rmtree(place, ignore_errors=True)
         programs, training_seconds, note = list(self._programs), 0.0, ""
-        if sample.learned and self._trains:
-            trained = train(sample, PLACE / "trained" / sample.name)
+        trained = self._trained(sample)
+        if trained is not None:
             training_seconds = trained.cpu_seconds
             note = "" if trained.is_promoted else "not promoted: the first picker stays in use"
             programs.insert(2, Livepick(TRAINED, str(trained.bundle)))
@@ -170,12 +170,23 @@ class Comparison:
             shape_px=(images[0].shape[0], images[0].shape[1]),
             pixel_size_angstrom=sample.pixel_size_angstrom,
             diameter_angstrom=sample.diameter_angstrom,
-            learned=len(sample.learned) if self._trains else 0,
+            learned=len(sample.learned) if trained is not None else 0,
             training_cpu_seconds=training_seconds,
             results=results,
             finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
             load=os.getloadavg()[0],
         )
+
+    def _trained(self, sample: Sample) -> Trained | None:
+        """Return a model trained on the rest of the sample; None if there is none."""
+        if not (sample.learned and self._trains):
+            return None
+        try:
+            return train(sample, PLACE / "trained" / sample.name)
+        except ProgramFailedError as error:
+            CONSOLE.print(f"{sample.name}: {TRAINED} is left out: {error}")
+            self.failed = True
+            return None
 
     def _judge(
         self, program: Program, sample: Sample, areas: Sequence[PickArea], place: Path

@@ -18,11 +18,14 @@ import yaml
 
 from comparison.livepick_command import LIVEPICK
 from comparison.measured import ONE_THREAD, ProgramFailedError
-from comparison.samples import Sample
+from comparison.samples import LEAST_FOR_TRAINING, Sample
 from livepick.core.contracts.bundle import bundle_name
 
 MOST_SECONDS = 3600.0
 """Longest time that a session may take on a busy machine."""
+
+MOST_WAIT_SECONDS = 600.0
+"""Longest time until the training begins; it waits for good if too few micrographs have picks."""
 
 POLL_SECONDS = 10.0
 
@@ -75,11 +78,13 @@ def _session(sample: Sample, place: Path) -> tuple[int, bool, float]:
             stderr=subprocess.STDOUT,
             env=os.environ | ONE_THREAD,
         )
-    training: dict[str, Any] = {"state": "not begun"}
-    deadline = time.monotonic() + MOST_SECONDS
+    training: dict[str, Any] = {"state": "not begun", "version": None}
+    started = time.monotonic()
     try:
         while training["state"] not in {"trained", "kept_aside", "failed"}:
-            if time.monotonic() > deadline or service.poll() is not None:
+            begun = training["version"] is not None
+            most_seconds = MOST_SECONDS if begun else MOST_WAIT_SECONDS
+            if time.monotonic() > started + most_seconds or service.poll() is not None:
                 raise ProgramFailedError(f"the session in {place} has no model: {training}")
             time.sleep(POLL_SECONDS)
             command = [str(LIVEPICK), "status", str(config), "--json"]
@@ -101,7 +106,8 @@ def _settings(sample: Sample) -> dict[str, dict[str, object]]:
         "watch": {"directories": ["in"], "settle_seconds": 1, "rescan_seconds": 2},
         "micrograph": {"pixel_size_angstrom": sample.pixel_size_angstrom},
         "particle": {"diameter_angstrom": sample.diameter_angstrom},
-        "bootstrap": {"micrographs": len(sample.learned)},
+        # One in five may have no picks, or be masked: the training would wait for another one.
+        "bootstrap": {"micrographs": max(LEAST_FOR_TRAINING, len(sample.learned) * 4 // 5)},
         "training": {"threads": 1},
         "picking": {"device": "cpu", "workers": 1},
         "output": {"directory": "out"},
