@@ -7,15 +7,15 @@ __all__ = ["MakingState"]
 
 @dataclass(frozen=True, slots=True)
 class MakingState:
-    """What the service does about class averages at the moment."""
+    """Work of the service on class averages at the moment."""
 
     since: float | None = None
     """Time since when new ones are being made, in unix seconds; None if they are not."""
     waits: str = ""
-    """Why new ones that are due are not made now, as a clause; empty if none are due."""
+    """Reason that new ones are due and not made now, as a clause; empty if none are due."""
     fault: str = ""
-    """Why they cannot be made, as a clause; empty if they can."""
+    """Reason that they cannot be made, as a clause; empty if they can."""
     remedy: str = ""
-    """What to do about the fault, in full sentences."""
+    """Remedy of the fault, in full sentences."""
     is_off: bool = False
     """True if the config has switched them off."""

@@ -123,7 +123,7 @@ class SessionClasses:
 
     @property
     def state(self) -> MakingState:
-        """What is done about class averages at the moment."""
+        """Work on class averages at the moment."""
         return self._state
 
     def use(self, config: Config) -> None:

@@ -63,7 +63,7 @@ def python_folders() -> set[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What the deployed files are filled with.
+    """Values that are filled into the deployed files.
 
     Raises
     ------

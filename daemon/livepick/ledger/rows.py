@@ -210,7 +210,7 @@ class MicrographRow:
     ctf_score: float | None = None
     """Correlation of that fit with the spectrum, trusted or not. None: not fitted."""
     ctf_reason: str | None = None
-    """Why there is no trusted fit, in words; None if there is one, or none was tried."""
+    """Reason that there is no trusted fit, in words; None if there is one, or none was tried."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:

@@ -50,7 +50,7 @@ class ClassesStatus:
     model_version: int | None = None
     """Model in use; None if there is none."""
     making: MakingState | None = None
-    """What the running service does about newer ones; None without a service."""
+    """Work of the running service on newer ones; None without a service."""
 
     @property
     def is_judged(self) -> bool:

@@ -58,7 +58,7 @@ class DrawnExample:
 
 @dataclass(frozen=True, slots=True)
 class BeforeAndAfterView:
-    """What a new model changes."""
+    """Changes by a new model."""
 
     candidate: ModelPicks
     current: ModelPicks

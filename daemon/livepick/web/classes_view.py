@@ -24,11 +24,11 @@ class ClassesView:
     """Class averages, for the page and the session report."""
 
     sentence: str
-    """What they show, and of what they are."""
+    """Caption: their content and their source."""
     freshness: str
-    """How old they are, and what is done about it; empty if there is nothing to say."""
+    """Their age, and what is done about it; empty if there is nothing to say."""
     hint: str
-    """What they say about the orientation of the particles; empty if nothing."""
+    """Hint about the orientation of the particles; empty if there is none."""
     is_warning: bool
     """True if the hint is a reason to change something."""
     number: int = 0

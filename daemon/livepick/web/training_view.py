@@ -94,7 +94,7 @@ class TrainingView:
     """True if there is a picture of the classes."""
     gate: GateView | None = None
     change: BeforeAndAfterView | None = None
-    """What the model changes; None if that is not known."""
+    """Changes by the model; None if they are not known."""
 
     @property
     def charts(self) -> tuple[Chart, ...]:

@@ -328,7 +328,7 @@ def not_trusted(count, *, fits, source=None):
 
 
 def test_ctf_fits_that_do_not_hold_are_reported_when_they_are_most(say):
-    """Of few, none is reported; what another program has measured does not count."""
+    """None is reported of a few; figures of another program do not count."""
     assert say(judge=not_trusted(20, fits=40)).level == "good"
     assert say(judge=not_trusted(9, fits=9)).level == "good"
     assert say(judge=not_trusted(40, fits=40, source="program")).level == "good"

@@ -1,4 +1,4 @@
-"""What a new model changes: both models' picks of the held-out micrographs, kept with the run."""
+"""Changes by a new model: both models' picks of the held-out micrographs, kept with the run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

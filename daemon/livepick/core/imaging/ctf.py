@@ -81,7 +81,7 @@ class CtfFit:
     there is too little of the micrograph to have a spectrum."""
 
     reason: str = ""
-    """Why it cannot be trusted, in words."""
+    """Reason that it cannot be trusted, in words."""
 
 
 def wavelength_angstrom(voltage_kv: float) -> float:

@@ -52,7 +52,7 @@ def _now(folder):
 
 
 def test_files_of_the_same_name_do_not_make_it_the_same_folder(folder, tmp_path):
-    """Of the same size too, as those of one camera."""
+    """Files of the same size are told apart, too, as those of one camera."""
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     for path in (other / "mic_1.mrc", other / "grid" / "mic_2.mrc"):
@@ -62,7 +62,7 @@ def test_files_of_the_same_name_do_not_make_it_the_same_folder(folder, tmp_path)
 
 
 def test_a_node_that_sees_another_folder_is_refused_with_the_folder_and_a_file(folder, tmp_path):
-    """Of several watched folders, each counts; of an empty one there is nothing to say."""
+    """Each of several watched folders counts; an empty one says nothing."""
     good = sample_files(folder)
     there = FileSample(tmp_path, good[0].path, 1, 1000.0)
     card = NodeCard(samples=(*good, there))
