@@ -5,8 +5,10 @@
 Four engines make the micrographs, and each has its own formula of the CTF:
 
 - ``shared``: the multislice and weak-phase simulations of the data folder. The defocus of abTEM
-  counts from the surface at which the electrons leave, and what is imaged is in the middle of the
-  slab, whose thickness the files do not tell exactly: these are listed, and not counted.
+  counts from the surface at which the electrons leave the box, and what is imaged lies above it;
+  the files do not tell the height of the box: these are listed, and not counted. For the two
+  without contamination, ``t1`` less the mean ``z_A`` of the particles is 152 and 247 Å, and fits
+  without amplitude contrast, which they do not have, are 175 and 256 Å below ``defocus``.
 - ``relion``: the CTF of ``relion_ctf_toolbox``, applied to a specimen of ``livepick simulate``.
 - ``torch-ctf``: that of the package of this name (``pip install torch-ctf``).
 - ``livepick``: the full wave of ``livepick simulate``.
