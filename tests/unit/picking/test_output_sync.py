@@ -628,7 +628,7 @@ def test_only_relion_waits_for_final_picks(make, project):
     folder = make(project=project).pick("a.mrc")
     job = project / "External/livepick"
     listed = {"autopick.star", "coords_suffix_autopick.star"}
-    relion = {"good_micrographs.star", "micrographs.star"} | listed
+    relion = {"good_micrographs.star", "micrographs.star", "micrographs_ctf.star"} | listed
     assert folder.files(job) == relion
     assert "a.mrc" not in (job / "autopick.star").read_text()
     others = places("a") - {"a_autopick.star"}
@@ -698,7 +698,7 @@ def test_names_arrive_in_every_format(make, project, tmp_path, name):
         text = (project / "External/livepick" / table).read_text()
         assert {row[0] for row in relion_table(text, "micrographs")[1]} == set(places)
         assert relion_table(text, "optics")[1] == [
-            ["opticsGroup1", "1", "1.5", "1.5", "300", "2.7", "0.1"]
+            ["opticsGroup1", "1", "1.5", "1.5", "300", "2.7", "0.07"]
         ]
     parent, _, stem = name.rpartition("/")
     for form, suffix in (("star", ".star"), ("eman", ".box"), ("cbox", ".cbox"), ("csv", ".csv")):
