@@ -24,6 +24,7 @@ LISTS = (
     "micrograph_quality.star",
     "micrographs.csv",
     "micrographs.star",
+    "micrographs_ctf.star",
 )
 """Files about the whole session in the output folder."""
 

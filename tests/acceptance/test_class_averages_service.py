@@ -98,7 +98,7 @@ def test_the_command_makes_them_without_a_service(session, tmp_path):
     session.start()
     session.drop(12)
     session.until(lambda: session.picked() == 12, "all picked")
-    assert "Class averages are switched off" in session.get("/")
+    session.until(lambda: "Class averages are switched off" in session.get("/"), "the words")
     session.stop()
     done = livepick("classes", session.config, "--output", tmp_path / "now.png")
     assert done.returncode == 0, done.stderr

@@ -59,7 +59,8 @@ SCALE = 100
 
 EMPTY = {
     "livepick_training_ended_timestamp_seconds": "no training has ended",
-    "livepick_class_largest_view_fraction": "no class averages are made of so few picks",
+    "livepick_class_good_particle_fraction": "these sessions make no class averages",
+    "livepick_class_largest_view_fraction": "these sessions make no class averages",
 }
 """Metrics that have no curve in a short session, and why."""
 
@@ -241,6 +242,13 @@ def test_every_query_is_answered(make_session, watch):
         assert (lint.returncode, lint.stdout + lint.stderr) == (0, b"")
 
 
+LASTING = {"LivepickOnCpu", "LivepickCtfNotTrusted"}
+"""Alerts that fire as long as such micrographs are picked on such a machine."""
+
+WITHOUT_CLASSES = {"LivepickFewGoodClasses"}
+"""Alerts on class averages, which these sessions do not make; promtool runs their tests."""
+
+
 def with_label(query):
     """Return the series that ``label_values(METRIC, LABEL)`` finds values in."""
     metric, label = re.fullmatch(r"label_values\((.*), (\w+)\)", query).groups()
@@ -357,7 +365,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
             until(fire=["LivepickWatchRootGone"])
         until(silent=["LivepickWatchRootGone"])
         microscope.at_work.set()
-        others = [alert.name for alert in ALERTS if alert.name != "LivepickOnCpu"]
+        others = [alert.name for alert in ALERTS if alert.name not in LASTING]
         until(silent=others)
 
         # The service is killed; it comes back, and is content with the CPU.
@@ -368,7 +376,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         session.start()
         until(silent=["LivepickDown"])
         time.sleep(5)  # more than OnCpu takes to fire
-        assert prometheus.firing() == set()
+        assert prometheus.firing() <= LASTING - {"LivepickOnCpu"}
 
 
 def test_old_data_are_picked_and_are_no_session_that_may_stall(make_session):
@@ -552,7 +560,8 @@ def test_other_micrographs_and_a_worse_model_are_told(make_session, watch):
     ran = livepick("retrain", session.config, "--note", "to see what the gate says")
     assert ran.returncode == 0, ran.stderr
     prometheus.until(fire=["LivepickModelKeptAside"])
-    assert session.status()["model"] == {"version": 1, "kind": "trained"}
+    model = session.status()["model"]
+    assert (model["version"], model["kind"]) == (1, "trained")
     ran = livepick("models", "promote", session.config, "3", "--note", "on trial")
     assert ran.returncode == 0, ran.stderr
     prometheus.until(silent=["LivepickModelKeptAside"])
