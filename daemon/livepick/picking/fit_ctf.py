@@ -5,7 +5,7 @@ page cache, and the picks do not wait.
 """
 
 from livepick.core.contracts.job import CtfJob
-from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.formats.micrograph import read_picked
 from livepick.core.imaging import ctf_fit
 from livepick.core.imaging.ctf import CtfFit
 
@@ -20,12 +20,7 @@ def fit_ctf(job: CtfJob) -> CtfFit:
     MicrographError
         The file is missing, has changed, or contains no image.
     """
-    micrograph = read_micrograph(
-        job.path,
-        pixel_size_angstrom=job.pixel_size_angstrom,
-        version=job.version,
-        trust="config",  # the pixel size is the one that was used for picking
-    )
+    micrograph = read_picked(job.path, job.version, job.pixel_size_angstrom)
     return ctf_fit.fit_ctf(
         micrograph.image,
         pixel_size_angstrom=micrograph.pixel_size_angstrom,

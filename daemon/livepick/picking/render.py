@@ -6,7 +6,7 @@ request evicted images again. A thumbnail costs a worker little more than readin
 """
 
 from livepick.core.contracts.job import ImageKind, RenderJob
-from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.formats.micrograph import read_picked
 from livepick.core.formats.png import encode_grey, encode_mask
 from livepick.core.imaging.preprocess import prepare
 from livepick.core.imaging.thumbnail import draw_thumbnail, resample_mask
@@ -31,12 +31,7 @@ def render(job: RenderJob) -> bytes:
     MicrographError
         The file is missing, has changed, or contains no image.
     """
-    micrograph = read_micrograph(
-        job.path,
-        pixel_size_angstrom=job.pixel_size_angstrom,
-        version=job.version,
-        trust="config",  # the pixel size is the one that was used for picking
-    )
+    micrograph = read_picked(job.path, job.version, job.pixel_size_angstrom)
     image, longest_px = micrograph.image, LONGEST_PX[job.kind]
     if job.kind == "mask":
         prepared = prepare(

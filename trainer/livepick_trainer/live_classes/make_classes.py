@@ -27,7 +27,7 @@ from livepick.core.contracts.class_averages import (
     ClassFigures,
     OrderedMicrograph,
 )
-from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.formats.micrograph import read_picked
 from livepick.errors import MicrographError, PixelSizeError, TrainerError
 from livepick.host.atomic_files import fsync_folder, write_synced
 from livepick_trainer.classification.class_selection import Selection, select_classes
@@ -159,12 +159,7 @@ def _cut_all(order: ClassesOrder, report: Report) -> _Cut:
 def _cut(
     micrograph: OrderedMicrograph, number: int, order: ClassesOrder, box_px: int
 ) -> ParticleStack:
-    raw = read_micrograph(
-        micrograph.path,
-        pixel_size_angstrom=micrograph.pixel_size_angstrom,
-        version=micrograph.version,
-        trust="config",  # the pixel size is the one that it was picked with
-    )
+    raw = read_picked(micrograph.path, micrograph.version, micrograph.pixel_size_angstrom)
     fine = resample_for_boxes(
         raw.image,
         pixel_size_angstrom=micrograph.pixel_size_angstrom,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from livepick.core.formats.micrograph import Micrograph, read_micrograph
+from livepick.core.formats.micrograph import Micrograph, read_picked
 from livepick.errors import MicrographError
 from livepick.host.atomic_files import write_atomically
 from livepick_trainer.seeds.preprocess import PreparedMicrograph
@@ -51,11 +51,8 @@ def original(micrograph: PreparedMicrograph) -> Iterator[Micrograph]:
         It is gone, cannot be read or was written again; or the block raised MicrographError.
     """
     try:
-        yield read_micrograph(
-            micrograph.path,
-            pixel_size_angstrom=micrograph.original_pixel_size_angstrom,
-            version=micrograph.version,
-            trust="config",  # the pixel size is the one that it was picked with
+        yield read_picked(
+            micrograph.path, micrograph.version, micrograph.original_pixel_size_angstrom
         )
     except MicrographError as error:
         raise OriginalError(micrograph.path, error.what) from error

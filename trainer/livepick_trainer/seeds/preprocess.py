@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from livepick.core.contracts.run import RunMicrograph, RunSpec
 from livepick.core.formats.file_version import FileVersion
-from livepick.core.formats.micrograph import read_micrograph
+from livepick.core.formats.micrograph import read_picked
 from livepick.core.imaging.ctf import Ctf
 from livepick.core.imaging.pick_area import PickArea
 from livepick.core.imaging.picks import Picks
@@ -200,12 +200,7 @@ def split_held_out(
 
 
 def _prepare_one(spec: RunSpec, micrograph: RunMicrograph, folder: Path, number: int) -> None:
-    raw = read_micrograph(
-        micrograph.path,
-        pixel_size_angstrom=micrograph.pixel_size_angstrom,
-        trust="config",  # the pixel size is the one that it was picked with
-        version=micrograph.version,
-    )
+    raw = read_picked(micrograph.path, micrograph.version, micrograph.pixel_size_angstrom)
     prepared = prepare(
         raw.image,
         pixel_size_angstrom=micrograph.pixel_size_angstrom,

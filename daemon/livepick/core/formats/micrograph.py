@@ -72,7 +72,7 @@ from livepick.errors import (
     VanishedFileError,
 )
 
-__all__ = ["Micrograph", "read_header", "read_micrograph"]
+__all__ = ["Micrograph", "read_header", "read_micrograph", "read_picked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,28 @@ def read_micrograph(
     header = _with_right_start(image, rest, header)
     image, odd = _examined(name, image, header)
     return Micrograph(image, size.angstrom, (*header.notes, *size.notes, *notes, *odd))
+
+
+def read_picked(path: Path, version: FileVersion | None, pixel_size_angstrom: float) -> Micrograph:
+    """Read a micrograph again, as it was picked.
+
+    Parameters
+    ----------
+    path
+        The file, as in ``read_micrograph``.
+    version
+        Content that was picked; None: the file as it is.
+    pixel_size_angstrom
+        Pixel size that it was picked with, which counts and not that of the header.
+
+    Raises
+    ------
+    MicrographError
+        As listed in the module docstring.
+    """
+    return read_micrograph(
+        path, pixel_size_angstrom=pixel_size_angstrom, version=version, trust="config"
+    )
 
 
 def _pixels(

@@ -30,7 +30,7 @@ def asked(monkeypatch):
     """Return the list of micrographs that were measured; each gives 2.8 times the diameter."""
     names = []
 
-    def read(path, *, pixel_size_angstrom, version, trust):
+    def read(path, _version, pixel_size_angstrom):
         assert pixel_size_angstrom == 1.5
         names.append(path.name)
         return type("Read", (), {"image": None})
@@ -40,7 +40,7 @@ def asked(monkeypatch):
         found[-2] = 1  # 2.8 times the given one
         return found
 
-    monkeypatch.setattr(originals, "read_micrograph", read)
+    monkeypatch.setattr(originals, "read_picked", read)
     monkeypatch.setattr(seed_warnings, "size_support", support)
     return names
 
