@@ -45,7 +45,8 @@ def make_order(config: Config, ledger: LedgerReader, *, threads: int) -> Classes
     """
     model = ledger.model()
     newest = ledger.newest_picked(MOST_ROWS)
-    rows = averaged(newest, None if model is None else model.version)[::-1]
+    chosen = averaged(newest, None if model is None else model.version)[::-1]
+    rows = [row for one in chosen if (row := ledger.get(one.id)) is not None]
     picks = _sampled([(row, ledger.candidates(row.id)) for row in rows], MOST_PARTICLES)
     if not picks:
         return None

@@ -38,7 +38,10 @@ from livepick.retraining.trainer_process import TrainerProcess, last_log_lines
 __all__ = ["COMMAND", "SessionClasses"]
 
 POLL_SECONDS = 2.0
-"""Time between two looks at the ledger and at the process."""
+"""Time between two looks at the process; until the first one too."""
+
+LOOK_SECONDS = 10.0
+"""Time between two looks at the newest picks, which takes a few milliseconds."""
 
 PAUSE_SECONDS = 600.0
 """Time between two tries after a failure."""
@@ -138,13 +141,15 @@ class SessionClasses:
 
     def run(self) -> None:
         """Make class averages until ``stop``; then end the process, if there is one."""
+        pause_seconds = POLL_SECONDS
         try:
-            while not self._stop.wait(POLL_SECONDS):
+            while not self._stop.wait(pause_seconds):
                 try:
                     with self._unexpected.passing_over("classes", "class averages"):
                         self.step()
                 except LedgerError as error:  # the dispatch loop decides what that means
                     _log.warning("class averages: %s", error)
+                pause_seconds = LOOK_SECONDS if self._process is None else POLL_SECONDS
         finally:
             self._end("the service stops")
 

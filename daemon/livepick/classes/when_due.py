@@ -13,7 +13,7 @@ the noise of their first particles.
 from collections.abc import Sequence
 
 from livepick.core.contracts.class_averages import LEAST_PARTICLES, MOST_PARTICLES
-from livepick.ledger.rows import MicrographRow
+from livepick.ledger.rows import PickCount
 from livepick.ledger.session_rows import ClassAveragesRow
 
 __all__ = ["FIRST_MICROGRAPHS", "MOST_MICROGRAPHS", "averaged", "why_due"]
@@ -28,7 +28,7 @@ RENEWED_FRACTION = 0.5
 """Fraction of the particles that newer picks must replace."""
 
 
-def averaged(newest: Sequence[MicrographRow], model_version: int | None) -> list[MicrographRow]:
+def averaged(newest: Sequence[PickCount], model_version: int | None) -> list[PickCount]:
     """Return the micrographs whose picks are averaged, the latest first.
 
     Those of the model in use, as soon as there are enough; until then, those of any model.
@@ -42,7 +42,7 @@ def averaged(newest: Sequence[MicrographRow], model_version: int | None) -> list
     """
     of_model = [row for row in newest if row.model_version == model_version]
     pool = of_model if len(of_model) >= FIRST_MICROGRAPHS else newest
-    chosen: list[MicrographRow] = []
+    chosen: list[PickCount] = []
     particles = 0
     for row in pool[:MOST_MICROGRAPHS]:
         if particles >= MOST_PARTICLES and len(chosen) >= FIRST_MICROGRAPHS:
@@ -53,7 +53,7 @@ def averaged(newest: Sequence[MicrographRow], model_version: int | None) -> list
 
 
 def why_due(
-    newest: Sequence[MicrographRow],
+    newest: Sequence[PickCount],
     last: ClassAveragesRow | None,
     *,
     model_version: int | None,

@@ -21,7 +21,7 @@ from livepick.errors import MovieStackError
 from livepick.ledger.columns import CTF_FIGURES, PASSING, QUALITY_FIGURES, place_of, version_from
 from livepick.ledger.database import AT_ONCE, Database
 from livepick.ledger.output_rows import Measured, MeasuredSummary, Visible
-from livepick.ledger.rows import Counts, MicrographRow, MicrographState, Totals
+from livepick.ledger.rows import Counts, MicrographRow, MicrographState, PickCount, Totals
 from livepick.ledger.session_rows import (
     Called,
     ClassAveragesRow,
@@ -466,18 +466,18 @@ class LedgerReader:
         rows = self._rows("select * from class_averages order by number desc limit ?", limit)
         return [ClassAveragesRow(*row) for row in rows]
 
-    def newest_picked(self, limit: int) -> list[MicrographRow]:
-        """Return the session's last landed micrographs with picks, the latest first.
+    def newest_picked(self, limit: int) -> list[PickCount]:
+        """Return the picks of the session's last landed micrographs, the latest first.
 
         Those of an earlier session in the same state folder are left out.
         """
         rows = self._rows(
-            "select * from micrograph not indexed where id > ? and picked_content is content"
-            " order by id desc limit ?",
+            "select id, model_version, pick_count from micrograph not indexed"
+            " where id > ? and picked_content is content order by id desc limit ?",
             self._session_after(),
             limit,
         )
-        return list(map(MicrographRow.of, rows))
+        return [PickCount(*row) for row in rows]
 
     def picked_after(self, micrograph_id: int) -> int:
         """Return the number of micrographs with picks that landed after another one."""

@@ -32,6 +32,7 @@ __all__ = [
     "Hourly",
     "MicrographRow",
     "MicrographState",
+    "PickCount",
     "RecoveredPicks",
     "Totals",
 ]
@@ -152,6 +153,14 @@ class Counts:
     def total(self) -> int:
         """All micrographs ever seen."""
         return self.queued + self.picking + self.picked + self.failed + self.stale
+
+
+class PickCount(NamedTuple):
+    """Number of picks of one micrograph."""
+
+    id: int
+    model_version: int | None
+    pick_count: int | None
 
 
 class Totals(NamedTuple):
