@@ -12,7 +12,7 @@ class MakingState:
     since: float | None = None
     """Time since when new ones are being made, in unix seconds; None if they are not."""
     waits: str = ""
-    """Reason that new ones are due and not made now, as a clause; empty if none are due."""
+    """Reason that due ones are not made now, as a clause; empty if none are due."""
     fault: str = ""
     """Reason that they cannot be made, as a clause; empty if they can."""
     remedy: str = ""

@@ -81,7 +81,7 @@ class CtfRecords:
             )
 
     def failed(self, micrograph_id: int, content: int, reason: str, settings: str) -> bool:
-        """Record that there is no fit, and why. Parameters and result are as for ``fitted``."""
+        """Record the reason that there is no fit. Parameters and return value: as in ``fitted``."""
         with self._database.transaction():
             return self._set(
                 micrograph_id,
