@@ -21,6 +21,7 @@ from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.preprocess import DIAMETER_PX, NORMALIZATION
 from livepick.core.imaging.quality import Quality
 from livepick.ledger.rows import MicrographRow
+from livepick.ledger.session_rows import ClassAveragesRow
 from livepick.models.registry import Models
 from livepick.simulate.acquisition import Pace, Plan, acquire
 from livepick.simulate.field import Junk, Session
@@ -235,3 +236,23 @@ def acquire_session(place: Path, session: Session, micrographs: int) -> tuple[li
     found: list[Path] = []
     acquire(plan, Pace(0), lambda path, _: found.append(path))
     return found, plan.truth
+
+
+def make_class_averages(**changes: Any) -> ClassAveragesRow:
+    """Return class averages of 4,000 particles, of which 3,000 are good, in balanced views."""
+    fields: dict[str, Any] = {
+        "number": 3,
+        "made_at": 1000.0,
+        "model_version": 1,
+        "first_id": 1,
+        "last_id": 20,
+        "micrographs": 20,
+        "particles": 4000,
+        "good_particles": 3000,
+        "classes": 40,
+        "good_classes": 30,
+        "view_state": "balanced",
+        "view_fraction": 0.4,
+        "views": 5,
+    }
+    return ClassAveragesRow(**fields | changes)

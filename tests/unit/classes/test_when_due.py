@@ -4,24 +4,18 @@ import dataclasses
 
 import pytest
 
-from factories import make_row
+from factories import make_class_averages, make_row
 from livepick.classes.when_due import averaged, why_due
 from livepick.core.contracts.class_averages import MOST_PARTICLES
-from livepick.ledger.session_rows import ClassAveragesRow
 
-MADE = ClassAveragesRow(
+MADE = make_class_averages(
     number=1,
-    made_at=1000.0,
-    model_version=1,
-    first_id=1,
     last_id=10,
     micrographs=10,
     particles=400,
     good_particles=300,
     classes=8,
     good_classes=6,
-    view_state="balanced",
-    view_fraction=0.4,
     views=3,
 )
 

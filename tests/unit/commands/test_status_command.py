@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from factories import make_card, make_result
+from factories import make_card, make_class_averages, make_result
 from livepick import cli
 from livepick.commands import status as command
 from livepick.config.last_known_good import save_config_copy
@@ -16,7 +16,7 @@ from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.formats.file_version import FileVersion
 from livepick.errors import ConfigError
 from livepick.ledger.database import LEDGER, Database
-from livepick.ledger.session_rows import ClassAveragesRow, SkippedFiles
+from livepick.ledger.session_rows import SkippedFiles
 from livepick.ledger.writer import LedgerWriter
 from livepick.monitoring.problem import Problem, config_refused
 from livepick.web.client import ServiceStatus
@@ -315,17 +315,15 @@ def test_a_cluster_is_shown_with_its_workers(begun, capsys, monkeypatch):
 
 
 def test_class_averages_are_shown_with_what_they_are_of(config_file, tmp_path, capsys):
-    row = ClassAveragesRow(
+    row = make_class_averages(
         number=1,
-        made_at=1000.0,
-        model_version=0,
-        first_id=1,
         last_id=1,
         micrographs=1,
         particles=400,
         good_particles=300,
         classes=8,
         good_classes=6,
+        model_version=0,
         view_state="one_view",
         view_fraction=0.9,
         views=2,

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from factories import make_class_averages
 from livepick.classes.making_state import MakingState
 from livepick.config.alert_thresholds import SESSION_SECONDS
-from livepick.ledger.session_rows import ClassAveragesRow
 from livepick.monitoring.class_status import (
     ClassesStatus,
     class_problems,
@@ -17,21 +17,7 @@ from livepick.monitoring.class_status import (
     view_hint,
 )
 
-ROW = ClassAveragesRow(
-    number=3,
-    made_at=1000.0,
-    model_version=1,
-    first_id=1,
-    last_id=20,
-    micrographs=20,
-    particles=4000,
-    good_particles=3000,
-    classes=40,
-    good_classes=30,
-    view_state="balanced",
-    view_fraction=0.4,
-    views=5,
-)
+ROW = make_class_averages()
 MADE = ClassesStatus(ROW, landed_last=900.0, model_version=1)
 
 

@@ -1,9 +1,11 @@
-"""The session that the tests of the dispatch loop share."""
+"""The session that the tests of the dispatch loop share, and pools of workers."""
 
 import pytest
 from dispatch_session import Session
 
 from livepick.picking import dispatch, output_sync, settle_jobs
+from livepick.picking.job_limits import JobLimits
+from livepick.picking.worker_pool import WorkerPool
 
 
 @pytest.fixture
@@ -32,3 +34,17 @@ def session(tmp_path, _in_a_hurry):
     yield make
     if made:
         made[-1].close()
+
+
+@pytest.fixture
+def make_pool():
+    """Return a function that makes a pool; all pools end with the test."""
+    pools = []
+
+    def make(workers=1, **options):
+        pools.append(WorkerPool(workers, JobLimits(workers), **options))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.shutdown()

@@ -14,9 +14,8 @@ import pytest
 from waiting import until
 
 from livepick.picking import read_ahead
-from livepick.picking.job_limits import JobLimits, Limits
+from livepick.picking.job_limits import Limits
 from livepick.picking.worker_handle import WorkerHandle
-from livepick.picking.worker_pool import WorkerPool
 from livepick.picking.worker_process import run_worker
 
 BINDFS, UMOUNT = shutil.which("bindfs"), shutil.which("umount")
@@ -74,20 +73,6 @@ def notes(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def make():
-    """Return a function that makes a pool; all pools end with the test."""
-    pools = []
-
-    def make(workers=1, **options):
-        pools.append(WorkerPool(workers, JobLimits(workers), **options))
-        return pools[-1]
-
-    yield make
-    for pool in pools:
-        pool.shutdown()
-
-
-@pytest.fixture
 def named(monkeypatch):
     """Return the names of the files that workers are told to read ahead."""
     names = []
@@ -140,9 +125,9 @@ def end(folder, name):
     (folder / f"{name}.mark").touch()
 
 
-def test_the_next_file_is_named_while_a_job_runs(make, named, tmp_path):
+def test_the_next_file_is_named_while_a_job_runs(make_pool, named, tmp_path):
     """Each file once, one in each job, and never that of a job that runs already."""
-    jobs = submit(make(), tmp_path, "a", "b", "c")
+    jobs = submit(make_pool(), tmp_path, "a", "b", "c")
     until(lambda: named == ["b"])
     end(tmp_path, "a")
     until(lambda: named == ["b", "c"])
@@ -152,9 +137,9 @@ def test_the_next_file_is_named_while_a_job_runs(make, named, tmp_path):
     assert named == ["b", "c"]
 
 
-def test_each_worker_reads_another_file(make, named, tmp_path):
+def test_each_worker_reads_another_file(make_pool, named, tmp_path):
     """The file of a job that a free worker takes is not read ahead."""
-    pool = make(2)
+    pool = make_pool(2)
     for pair in ("ab", "cd"):
         running = submit(pool, tmp_path, *pair)
         until(lambda jobs=running: all(job.running() for job in jobs))
@@ -173,19 +158,19 @@ def test_each_worker_reads_another_file(make, named, tmp_path):
     assert len(named) == len(set(named))
 
 
-def test_a_worker_process_reads_the_next_file(make, notes, tmp_path):
+def test_a_worker_process_reads_the_next_file(make_pool, notes, tmp_path):
     """A path of any bytes arrives there."""
     name = os.fsdecode(b"next \xff\n.mrc")
-    jobs = submit(make(target=note_the_files), tmp_path, "first", name)
+    jobs = submit(make_pool(target=note_the_files), tmp_path, "first", name)
     until(lambda: notes.exists() and notes.read_bytes() == os.fsencode(name))
     end(tmp_path, "first")
     end(tmp_path, name)
     assert [job.result(60) for job in jobs] == ["first", name]
 
 
-def test_a_reading_that_hangs_keeps_no_job_waiting(make, notes, tmp_path):
+def test_a_reading_that_hangs_keeps_no_job_waiting(make_pool, notes, tmp_path):
     """Not in this worker either, nor the end of the pool; more files than fit into the socket."""
-    pool = make(target=hang_at_the_first_file)
+    pool = make_pool(target=hang_at_the_first_file)
     names = [f"{number:04d}" for number in range(400)]
     for name in names:
         end(tmp_path, name)
@@ -263,7 +248,7 @@ def test_nothing_is_read_where_it_would_not_be_kept(sent, tmp_path, monkeypatch,
     BINDFS is None or UMOUNT is None or not os.access("/dev/fuse", os.W_OK),
     reason="needs bindfs and /dev/fuse: a file system that may hang",
 )
-def test_a_file_system_that_hangs_stops_no_job_with_files_elsewhere(make, tmp_path):
+def test_a_file_system_that_hangs_stops_no_job_with_files_elsewhere(make_pool, tmp_path):
     """Its worker also ends at once with the pool."""
     behind, mount = tmp_path / "behind", tmp_path / "mount"
     behind.mkdir()
@@ -273,7 +258,7 @@ def test_a_file_system_that_hangs_stops_no_job_with_files_elsewhere(make, tmp_pa
         try:
             until(mount.is_mount)
             server.send_signal(signal.SIGSTOP)
-            pool = make()
+            pool = make_pool()
             first, hanging = submit(pool, tmp_path, "first", "mount/hangs.mrc")
             (pid,) = _with_pids(pool)
             until(lambda: _waits_in_fuse(pid), "the thread in the file system")

@@ -17,22 +17,12 @@ from livepick.errors import ModelError, ProviderError
 from livepick.picking import worker_seats
 from livepick.picking.gpu_pins import pins
 from livepick.picking.job_limits import JobLimits
-from livepick.picking.worker_pool import WorkerPool
 
 
 @pytest.fixture
-def make():
-    """Return a function that makes a pool on some GPUs; all pools end with the test."""
-    pools = []
-
-    def make(workers, numbers):
-        devices = pins(numbers, {})
-        pools.append(WorkerPool(workers, JobLimits(workers), devices=devices))
-        return pools[-1]
-
-    yield make
-    for pool in pools:
-        pool.shutdown()
+def make(make_pool):
+    """Return a function that makes a pool on some GPUs."""
+    return lambda workers, numbers: make_pool(workers, devices=pins(numbers, {}))
 
 
 def where(seconds=0.0):

@@ -20,26 +20,11 @@ from waiting import until
 from livepick.core.contracts.job import WorkerDiedError
 from livepick.errors import EngineError, MemoryLimitError, StalledError, TimeLimitError
 from livepick.picking import worker_pool
-from livepick.picking.job_limits import JobLimits, Limits
+from livepick.picking.job_limits import Limits
 from livepick.picking.worker_handle import WorkerHandle
-from livepick.picking.worker_pool import WorkerPool
 from livepick.picking.worker_process import run_worker
 
 SHORT = Limits(seconds=1.0, memory_bytes=16 << 30)
-
-
-@pytest.fixture
-def make():
-    """Return a function that makes a pool; all pools end with the test."""
-    pools = []
-
-    def make(workers=1, **options):
-        pools.append(WorkerPool(workers, JobLimits(workers), **options))
-        return pools[-1]
-
-    yield make
-    for pool in pools:
-        pool.shutdown()
 
 
 def hang_holding_the_lock():
@@ -123,9 +108,9 @@ def alive(pid):
     return state != "Z"
 
 
-def test_a_job_that_hangs_is_stopped_and_the_others_do_not_notice(make):
+def test_a_job_that_hangs_is_stopped_and_the_others_do_not_notice(make_pool):
     """The worker is replaced."""
-    pool = make(2)
+    pool = make_pool(2)
     slow = pool.submit_within(SHORT, time.sleep, 600)
     others = [pool.submit(os.getpid) for _ in range(20)]
     with pytest.raises(StalledError, match=r"sleep took longer than 1 s.*time_limit_seconds"):
@@ -134,16 +119,16 @@ def test_a_job_that_hangs_is_stopped_and_the_others_do_not_notice(make):
     assert pool.deaths == 1
 
 
-def test_a_job_that_hangs_in_a_library_is_stopped(make):
+def test_a_job_that_hangs_in_a_library_is_stopped(make_pool):
     """No other thread of the worker runs meanwhile."""
     with pytest.raises(TimeLimitError):
-        make().submit_within(SHORT, hang_holding_the_lock).result(60)
+        make_pool().submit_within(SHORT, hang_holding_the_lock).result(60)
 
 
-def test_a_worker_that_was_stopped_is_replaced(make, monkeypatch):
+def test_a_worker_that_was_stopped_is_replaced(make_pool, monkeypatch):
     """The job is not to blame. One that was stopped while idle is replaced too."""
     monkeypatch.setattr(worker_pool, "STOPPED_SECONDS", 2.5)
-    pool = make()
+    pool = make_pool()
     pid = pool.submit(os.getpid).result()
     busy = pool.submit(time.sleep, 600)
     until(busy.running)
@@ -158,9 +143,9 @@ def test_a_worker_that_was_stopped_is_replaced(make, monkeypatch):
     assert pool.submit(os.getpid).result(60) != pid
 
 
-def test_a_worker_that_continues_is_not_replaced(make, monkeypatch):
+def test_a_worker_that_continues_is_not_replaced(make_pool, monkeypatch):
     monkeypatch.setattr(worker_pool, "STOPPED_SECONDS", 600)
-    pool = make()
+    pool = make_pool()
     pid = pool.submit(os.getpid).result()
     os.kill(pid, signal.SIGSTOP)
     later = pool.submit(os.getpid)
@@ -169,9 +154,9 @@ def test_a_worker_that_continues_is_not_replaced(make, monkeypatch):
     assert later.result(60) == pid
 
 
-def test_a_worker_stopped_in_the_middle_of_a_result_does_not_stop_the_others(make):
+def test_a_worker_stopped_in_the_middle_of_a_result_does_not_stop_the_others(make_pool):
     """Its result is larger than the channel."""
-    pool = make(2)
+    pool = make_pool(2)
     pids = set()
     while len(pids) < 2:
         pids |= {future.result() for future in [pool.submit(os.getpid) for _ in range(8)]}
@@ -184,21 +169,21 @@ def test_a_worker_stopped_in_the_middle_of_a_result_does_not_stop_the_others(mak
         stop.result(60)
 
 
-def test_a_large_job_and_a_large_result_arrive(make):
+def test_a_large_job_and_a_large_result_arrive(make_pool):
     data = bytes(range(256)) * 100_000
-    assert make().submit(pickle.loads, pickle.dumps(data)).result(60) == data
+    assert make_pool().submit(pickle.loads, pickle.dumps(data)).result(60) == data
 
 
-def test_a_job_that_takes_too_much_memory_is_stopped(make):
+def test_a_job_that_takes_too_much_memory_is_stopped(make_pool):
     """The error says how much it had, and which setting it exceeded."""
     limits = Limits(seconds=600, memory_bytes=256 << 20)
     with pytest.raises(MemoryLimitError, match=r"grow needs too much.*used 0\.\d GiB.*0\.2 GiB"):
-        make().submit_within(limits, grow, 64 << 30).result(60)
+        make_pool().submit_within(limits, grow, 64 << 30).result(60)
 
 
-def test_memory_that_the_system_refuses_is_an_error_of_the_job(make):
+def test_memory_that_the_system_refuses_is_an_error_of_the_job(make_pool):
     """The worker survives."""
-    pool = make()
+    pool = make_pool()
     pid = pool.submit(os.getpid).result()
     with pytest.raises(MemoryLimitError, match=r"Unable to allocate 9\.31 GiB.*memory_limit_gib"):
         pool.submit(refuse_memory).result(60)
@@ -216,14 +201,14 @@ def test_memory_that_the_system_refuses_is_an_error_of_the_job(make):
         (signal.SIGHUP, "outside"),
     ],
 )
-def test_the_cause_of_a_death_is_told_by_the_signal(make, number, cause):
+def test_the_cause_of_a_death_is_told_by_the_signal(make_pool, number, cause):
     with pytest.raises(BrokenExecutor, match=number.name) as caught:
-        make().submit(end_by, number).result(60)
+        make_pool().submit(end_by, number).result(60)
     assert caught.value.cause == cause
 
 
-def test_a_kill_is_for_memory_if_the_system_counts_one(make, monkeypatch):
-    pool = make()
+def test_a_kill_is_for_memory_if_the_system_counts_one(make_pool, monkeypatch):
+    pool = make_pool()
     pool.submit(os.getpid).result()
     counter = itertools.count(worker_pool.kills_for_memory() + 1)  # however often it is looked at
     monkeypatch.setattr(worker_pool, "kills_for_memory", lambda: next(counter))
@@ -232,8 +217,8 @@ def test_a_kill_is_for_memory_if_the_system_counts_one(make, monkeypatch):
     assert caught.value.cause == "memory"
 
 
-def test_what_a_worker_has_started_ends_with_it(make, tmp_path):
-    pool = make()
+def test_what_a_worker_has_started_ends_with_it(make_pool, tmp_path):
+    pool = make_pool()
     hang = pool.submit_within(Limits(3.0, 16 << 30), leave_child, tmp_path / "pid")
     with pytest.raises(TimeLimitError):
         hang.result(60)
@@ -241,9 +226,9 @@ def test_what_a_worker_has_started_ends_with_it(make, tmp_path):
     until(lambda: not alive(child))
 
 
-def test_a_suspended_service_ends_no_job(make, monkeypatch):
+def test_a_suspended_service_ends_no_job(make_pool, monkeypatch):
     """After a suspension an hour has passed, of which the job had nothing."""
-    pool = make()
+    pool = make_pool()
     pool.submit(os.getpid).result()
     jump = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=time.sleep)
     ahead = [0.0]
@@ -254,10 +239,10 @@ def test_a_suspended_service_ends_no_job(make, monkeypatch):
     assert job.result(60) is None
 
 
-def test_a_process_that_cannot_be_killed_is_left_behind(make, monkeypatch):
+def test_a_process_that_cannot_be_killed_is_left_behind(make_pool, monkeypatch):
     """Another one takes its place, up to a number."""
     monkeypatch.setattr(worker_pool, "KILL_SECONDS", 0.5)
-    pool = make()
+    pool = make_pool()
     pid = pool.submit(os.getpid).result()
     monkeypatch.setattr(WorkerHandle, "kill", lambda _: None)
     with pytest.raises(TimeLimitError):
@@ -270,28 +255,28 @@ def test_a_process_that_cannot_be_killed_is_left_behind(make, monkeypatch):
     until(lambda: pool.left_behind == 0)
 
 
-def test_workers_that_die_at_their_start_are_an_engine_error(make):
+def test_workers_that_die_at_their_start_are_an_engine_error(make_pool):
     """No micrograph is blamed."""
     with pytest.raises(EngineError, match="do not start: it exited with status 3"):
-        make(target=die_at_start).submit(os.getpid).result(60)
+        make_pool(target=die_at_start).submit(os.getpid).result(60)
 
 
-def test_workers_that_hang_at_their_start_are_an_engine_error(make, monkeypatch):
+def test_workers_that_hang_at_their_start_are_an_engine_error(make_pool, monkeypatch):
     monkeypatch.setattr(worker_pool, "START_SECONDS", 0.5)
     with pytest.raises(EngineError, match=r"do not start: it did not start within 0\.5 s"):
-        make(target=hang_at_start).submit(os.getpid).result(60)
+        make_pool(target=hang_at_start).submit(os.getpid).result(60)
 
 
-def test_a_worker_that_hangs_at_its_start_is_replaced(make, monkeypatch, tmp_path):
+def test_a_worker_that_hangs_at_its_start_is_replaced(make_pool, monkeypatch, tmp_path):
     monkeypatch.setattr(worker_pool, "START_SECONDS", 10)
     monkeypatch.setenv("LIVEPICK_TEST_MARK", str(tmp_path / "mark"))
-    assert make(target=hang_at_first_start).submit(os.getpid).result(60)
+    assert make_pool(target=hang_at_first_start).submit(os.getpid).result(60)
 
 
-def test_a_system_without_room_for_a_process_is_an_engine_error_that_passes(make, monkeypatch):
+def test_a_system_without_room_for_a_process_is_an_engine_error_that_passes(make_pool, monkeypatch):
     """The next job finds the system as it is then."""
     monkeypatch.setattr(worker_pool, "START_PAUSE_SECONDS", 0.1)
-    pool = make()
+    pool = make_pool()
 
     def refuse(target, **_):
         raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -303,22 +288,22 @@ def test_a_system_without_room_for_a_process_is_an_engine_error_that_passes(make
     assert pool.submit(os.getpid).result(60)
 
 
-def test_errors_have_the_traceback_of_the_worker(make):
-    error = make().submit(int, "seven").exception(60)
+def test_errors_have_the_traceback_of_the_worker(make_pool):
+    error = make_pool().submit(int, "seven").exception(60)
     assert isinstance(error, ValueError)
     assert "worker_process.py" in str(error.__cause__)
 
 
 @pytest.mark.parametrize("work", [cannot_be_pickled, error_that_cannot_be_pickled])
-def test_what_cannot_be_sent_is_an_error_of_the_job(make, work):
-    pool = make()
+def test_what_cannot_be_sent_is_an_error_of_the_job(make_pool, work):
+    pool = make_pool()
     pid = pool.submit(os.getpid).result()
     assert pool.submit(work).exception(60) is not None
     assert pool.submit(os.getpid).result() == pid
 
 
-def test_an_unexpected_error_in_the_pool_does_not_end_it(make, monkeypatch, caplog):
-    pool = make()
+def test_an_unexpected_error_in_the_pool_does_not_end_it(make_pool, monkeypatch, caplog):
+    pool = make_pool()
     faults = iter([OSError("EIO")])
 
     def fail_once(pid):
@@ -331,12 +316,12 @@ def test_an_unexpected_error_in_the_pool_does_not_end_it(make, monkeypatch, capl
     assert pool.submit(os.getpid).result(60)
 
 
-def test_a_thousand_jobs_lose_nothing_while_workers_are_killed(make):
+def test_a_thousand_jobs_lose_nothing_while_workers_are_killed(make_pool):
     """Only the job of a killed worker has an error.
 
     Workers that are still starting are spared: of those, three in a row end all jobs.
     """
-    pool = make(2)
+    pool = make_pool(2)
     futures = [pool.submit(time.sleep, 0.005) for _ in range(1000)]
     kills = 0
     while kills < 5 and not futures[-1].done():
@@ -353,12 +338,12 @@ def test_a_thousand_jobs_lose_nothing_while_workers_are_killed(make):
 
 
 def test_workers_that_are_killed_while_they_start_are_an_engine_error_that_passes(
-    make, monkeypatch, tmp_path
+    make_pool, monkeypatch, tmp_path
 ):
     """Somebody, or the system, ends every process that is started."""
     monkeypatch.setattr(worker_pool, "START_PAUSE_SECONDS", 0.1)
     monkeypatch.setenv("LIVEPICK_TEST_MARK", str(tmp_path / "mark"))
-    pool = make(target=killed_at_first_starts)
+    pool = make_pool(target=killed_at_first_starts)
     futures = [pool.submit(os.getpid) for _ in range(100)]
     for future in futures:
         with pytest.raises(EngineError, match="killed it"):
@@ -366,7 +351,7 @@ def test_workers_that_are_killed_while_they_start_are_an_engine_error_that_passe
     assert pool.submit(os.getpid).result(60)
 
 
-def test_workers_are_looked_at_now_and_then_and_not_at_each_message(make, monkeypatch):
+def test_workers_are_looked_at_now_and_then_and_not_at_each_message(make_pool, monkeypatch):
     """With many workers, looks at each message would take more time than the messages."""
     looked = []
     memory_bytes = WorkerHandle.memory_bytes
@@ -374,6 +359,6 @@ def test_workers_are_looked_at_now_and_then_and_not_at_each_message(make, monkey
         WorkerHandle, "memory_bytes", lambda self: looked.append(1) or memory_bytes(self)
     )
     monkeypatch.setattr(worker_pool, "TICK_SECONDS", 3600.0)
-    pool = make(2)
+    pool = make_pool(2)
     assert [pool.submit(abs, -1).result(60) for _ in range(50)] == [1] * 50
     assert not looked

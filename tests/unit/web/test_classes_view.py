@@ -6,26 +6,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from livepick.ledger.session_rows import ClassAveragesRow
+from factories import make_class_averages
 from livepick.monitoring.class_status import ClassesStatus
 from livepick.web.classes_view import view_classes
 from livepick.web.jinja import render_template
 
-ROW = ClassAveragesRow(
-    number=3,
-    made_at=1000.0,
-    model_version=1,
-    first_id=1,
-    last_id=20,
-    micrographs=20,
-    particles=4000,
-    good_particles=3000,
-    classes=40,
-    good_classes=30,
-    view_state="one_view",
-    view_fraction=0.9,
-    views=2,
-)
+ROW = make_class_averages(view_state="one_view", view_fraction=0.9, views=2)
 STATUS = ClassesStatus(ROW, 100.0, 900.0, "<b>.mrc", "last.mrc", newer=2, model_version=1)
 
 

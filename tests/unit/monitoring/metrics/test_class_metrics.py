@@ -1,6 +1,6 @@
 """Metrics of the class averages of the newest picks."""
 
-from livepick.ledger.session_rows import ClassAveragesRow
+from factories import make_class_averages
 from livepick.monitoring.metrics.exporter import Metrics
 
 
@@ -22,21 +22,7 @@ def test_all_are_zero_until_there_are_some():
 
 def test_they_are_those_of_the_latest():
     metrics = Metrics()
-    row = ClassAveragesRow(
-        number=3,
-        made_at=1000.0,
-        model_version=1,
-        first_id=1,
-        last_id=20,
-        micrographs=20,
-        particles=4000,
-        good_particles=3000,
-        classes=40,
-        good_classes=30,
-        view_state="one_view",
-        view_fraction=0.9,
-        views=2,
-    )
+    row = make_class_averages(view_state="one_view", view_fraction=0.9, views=2)
     metrics.classes.show(row)
     assert figures(metrics) == {
         "livepick_class_good_particle_fraction": 0.75,
