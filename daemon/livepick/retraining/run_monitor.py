@@ -45,7 +45,7 @@ class Ending:
     """Outcome of a trainer."""
 
     fault: str | None = None
-    """Reason for a missing model, for the operator; None if there is a model, or may still be one."""
+    """Reason for a missing model, for the operator; None if there is one, or one may follow."""
     killed: bool = False
     """True if it was killed, so that it can be resumed."""
     hung: str | None = None

@@ -1,9 +1,9 @@
 """``python -m livepick_trainer.live_classes FOLDER``: class averages of the newest picks.
 
 It reads ``order.json`` in the folder, and the result appears by one rename. It may be killed at any
-time: no result is left then, and the service orders new class averages. Exit status: 0 with a result,
-75 if the disk is full, 1 after any other error. An error is printed to standard error as two lines:
-what happened, and what to do.
+time: no result is left then, and the service orders new class averages. The exit status is 0 with a
+result, 75 if the disk is full, and 1 after any other error. An error is printed to standard error
+as two lines: what happened, and what to do.
 """
 
 import argparse
