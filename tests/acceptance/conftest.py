@@ -1,9 +1,17 @@
 """Fixtures of acceptance tests: sessions and clusters that end with the test."""
 
 import pytest
+from chromium import chromium
 from cluster import Cluster
 from machine import why_none
 from session import Session
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Return Chromium, which the tests of a file share."""
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture

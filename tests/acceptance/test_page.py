@@ -6,7 +6,7 @@ import signal
 import mrcfile
 import numpy as np
 import pytest
-from chromium import NEEDS_CHROMIUM, chromium, pages, until
+from chromium import NEEDS_CHROMIUM, pages, until
 from disc_micrographs import PIXEL_SIZE_ANGSTROM, SIDE_PX, write_disc_micrograph
 from session import Session
 
@@ -16,12 +16,6 @@ from livepick.ledger.reader import LedgerReader
 WIDTHS = (360, 390, 768, 1280, 1920)
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chromium import NEEDS_CHROMIUM, chromium, pages, until
+from chromium import NEEDS_CHROMIUM, pages, until
 from disc_micrographs import PIXEL_SIZE_ANGSTROM, SIDE_PX, write_disc_micrograph
 
 from factories import make_result
@@ -43,12 +43,6 @@ MICROGRAPHS = 40
 EVERY_SECONDS = 30.0
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

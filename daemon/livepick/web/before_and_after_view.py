@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from livepick.config.schema import Config
-from livepick.core.contracts.before_and_after import (
-    BeforeAndAfter,
-    ModelPicks,
-    PicksExample,
-    Position,
-)
+from livepick.core.contracts.before_and_after import BeforeAndAfter, ModelPicks, PicksExample
+from livepick.core.contracts.held_out_labels import Position
 from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.page_queries import PageQueries
 from livepick.web.micrograph_view import path_of, ring_px

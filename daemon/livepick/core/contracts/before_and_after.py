@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from livepick.core.contracts.held_out_labels import Position
 from livepick.core.contracts.job import Result
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.picks import Picks
@@ -30,9 +31,6 @@ EXAMPLES = 3
 
 MOST_BYTES = 16 << 20
 """Largest file that is read."""
-
-Position = tuple[float, float]
-"""x and y in pixels of the original micrograph (``core.imaging.picks``)."""
 
 
 class _Record(BaseModel):

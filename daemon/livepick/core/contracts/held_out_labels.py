@@ -16,7 +16,7 @@ from livepick.core.formats.file_version import FileVersion
 from livepick.errors import ModelError
 from livepick.host.foreign_files import errors_of_file, read_bounded
 
-__all__ = ["HELD_OUT", "HeldOutLabels", "LabelledMicrograph"]
+__all__ = ["HELD_OUT", "HeldOutLabels", "LabelledMicrograph", "Position"]
 
 HELD_OUT = "held_out.json"
 
