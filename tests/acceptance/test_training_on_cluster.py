@@ -67,7 +67,8 @@ def test_a_training_on_the_cluster_survives_the_service_and_its_worker(
     session.process.kill()
     session.process.wait()
     session.start()
-    session.until(lambda: "adopting its process, which is still running" in session.log.read_text(), "adoption")
+    adopting = "adopting its process, which is still running"
+    session.until(lambda: adopting in session.log.read_text(), "adoption")
     assert lock.read_text() == before
 
     cluster.kill(worker)
