@@ -128,6 +128,8 @@ class Folder:
                 for found in finds:
                     if found.relative in self._stacks:
                         scan.skipped.add("stack", found.relative)
+                    if found.blocked is not None and self._is_waiting(found.relative):
+                        scan.skipped.add("waiting", found.relative, self._rules.sidecar_words)
                     missing.discard(found.relative)
                     if self._is_as_before(found):
                         continue
@@ -229,6 +231,10 @@ class Folder:
             and relative not in self._missing
             and relative not in self._settler
         )
+
+    def _is_waiting(self, relative: str) -> bool:
+        """Return True if a file was neither taken nor set aside."""
+        return relative not in self._seen and not self._settler.is_set_aside(relative)
 
     def _take_in(self, found: Found, *, first_listing: bool = False) -> bool:
         """Process one observation of a file; return True if the file, or its content, is new."""

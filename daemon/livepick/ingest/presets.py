@@ -169,6 +169,13 @@ class Rules:
             return f"{stem}{self.forbid_sidecar} still exists"
         return None
 
+    @property
+    def sidecar_words(self) -> str:
+        """The condition that ``blocked`` tests, in words; empty if there is none."""
+        if self.require_sidecar:
+            return f"until NAME{self.require_sidecar} is there"
+        return f"while NAME{self.forbid_sidecar} is there" if self.forbid_sidecar else ""
+
     def may_give_way(self, name: str) -> bool:
         """Return True if a file may be left out when another one appears beside it."""
         if self.leaves_out_products and may_be_product(name):

@@ -108,11 +108,16 @@ class Settler:
     def not_complete(self) -> Iterator[tuple[str, MicrographError]]:
         """Yield the files that are quiet but not complete, each with the reason.
 
-        Those that were set aside are left out: they were reported.
+        Those that wait for another file are left out, and those that were set aside: they were
+        reported.
         """
         for path, file in self._files.items():
-            if file.error is not None and not file.set_aside:
+            if file.error is not None and not file.set_aside and not file.blocked:
                 yield path, file.error
+
+    def is_set_aside(self, path: str) -> bool:
+        """Return True if a file was reported as not complete, and is still being checked."""
+        return (file := self._files.get(path)) is not None and file.set_aside
 
     def due(self, now: float) -> list[str]:
         """Return the paths to check now."""

@@ -23,6 +23,7 @@ SkipKind = Literal[
     "link_loop",
     "empty",
     "incomplete",
+    "waiting",
     "stack",
     "other_format",
     "transferring",
@@ -82,6 +83,11 @@ SKIP_KINDS: Final[dict[str, Meaning]] = {
         "files that are not complete yet",
         "Wait: they are taken once they are complete. Those that do not change for"
         " watch.incomplete_timeout_seconds are listed as failed, with the reason.",
+    ),
+    "waiting": Meaning(
+        "files that wait for another file beside them",
+        "If the program that writes them makes no such file, set watch.preset to that program, or"
+        " to plain. Those that wait for watch.incomplete_timeout_seconds are listed as failed.",
     ),
     "stack": Meaning(
         "stacks of several images (.mrcs)",

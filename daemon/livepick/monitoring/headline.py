@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from livepick.core.contracts.cluster_view import ClusterView
 from livepick.host.foreign_files import parse_json
+from livepick.ingest.skipped import SkippedView
 from livepick.monitoring.health import Health
 from livepick.monitoring.pace import Pace, is_collecting
 from livepick.monitoring.particle_status import particle_sentence
@@ -111,7 +112,9 @@ def headline(status: Status, health: Health, pace: Pace, *, now: float, folders:
 def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool = False) -> str:
     counts = status.counts
     if not counts.total:
-        return f"Waiting for the first micrograph in {folders}."
+        words = [SkippedView.of(one).words for one in status.skipped if one.kind == "waiting"]
+        reason = f"; {words[0]}" if words else ""
+        return f"Waiting for the first micrograph in {folders}{reason}."
     have = counts.picked + counts.stale
     particle = status.particle
     if not have and particle is not None and particle.is_automatic and particle.used is None:

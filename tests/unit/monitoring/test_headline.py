@@ -93,6 +93,15 @@ def test_before_the_first_micrograph(say):
     assert (top.level, top.sentence) == ("good", "Waiting for the first micrograph in /data/in.")
 
 
+def test_before_the_first_micrograph_the_headline_says_which_files_wait(say):
+    """They may wait for a file that their program never writes."""
+    waiting = SkippedFiles("waiting", 6, "a.mrc", "until NAME.star is there")
+    top = say(Status(session="test", started=True, skipped=(waiting,)), count=0)
+
+    assert top.level == "good"
+    assert top.sentence.endswith("(until NAME.star is there): 6, such as a.mrc.")
+
+
 def test_while_the_particle_is_measured_nothing_is_picked_and_the_headline_says_so(say):
     particle = ParticleState.begin(WrittenParticle(diameter_angstrom="auto"))
     top = say(dataclasses.replace(BUSY, counts=Counts(queued=3), particle=particle))

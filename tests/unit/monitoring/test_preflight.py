@@ -448,6 +448,19 @@ def test_a_preset_that_takes_nothing_is_a_warning(tmp_path: Path) -> None:
     assert "none of the 1 images" in result.found
 
 
+def test_micrographs_that_wait_for_another_file_are_a_warning_if_all_do(tmp_path: Path) -> None:
+    """RELION writes NAME.star last; another program may write none."""
+    _micrograph(tmp_path / "in", 1.5)
+    text = _config(tmp_path, WEB).read_text().replace("[in]", "[in], preset: relion")
+    (tmp_path / "session.yaml").write_text(text)
+    result = _tried(tmp_path / "session.yaml")["micrographs"]
+    assert result.verdict == "warning"
+    assert result.found.startswith("1 of 1 wait until NAME.star is there")
+    assert "plain" in result.remedy
+    (tmp_path / "in" / "mic.star").touch()
+    assert _tried(tmp_path / "session.yaml")["micrographs"].verdict == "ok"
+
+
 def test_products_that_an_own_exclude_lets_in_are_a_warning(tmp_path: Path) -> None:
     _micrograph(tmp_path / "in", 1.5)
     (tmp_path / "in" / "mic.mrc").rename(tmp_path / "in" / "mic_ctf.mrc")

@@ -12,10 +12,10 @@ from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import read_header
 from livepick.core.formats.pixel_size import resolve_pixel_size
 from livepick.errors import LivepickError
-from livepick.ingest.presets import rules_for
+from livepick.ingest.presets import Rules, rules_for
 from livepick.ingest.products import product_by_name
 from livepick.ingest.scan import Scan
-from livepick.ingest.skipped import SkippedView
+from livepick.ingest.skipped import SKIP_KINDS, SkippedView
 from livepick.ledger.session_rows import SkippedFiles
 from livepick.monitoring.preflight.check import Check
 
@@ -74,13 +74,19 @@ def watched_files(config: Config) -> Iterator[Check]:
     for root in config.watch.directories:
         scan = Scan(root, rules, config.watch.follow_symlinks, skip)
         taken: list[str] = []
+        waiting = 0
         with contextlib.suppress(OSError):
             for finds in scan:
-                taken += [one.relative for one in finds if _is_taken(root, one.relative, scan)]
+                for one in finds:
+                    if _is_taken(root, one.relative, scan):
+                        taken.append(one.relative)
+                        waiting += one.blocked is not None
                 if scan.entries > MOST_NAMES:
                     break
         if taken or scan.entries:
             yield _taken(root, len(taken), scan)
+        if waiting:
+            yield _waiting(waiting, len(taken), rules, config)
         yield from map(_left_out, scan.skipped.files())
         if rules.is_own_exclude and (products := [one for one in taken if product_by_name(one)]):
             yield Check(
@@ -119,6 +125,17 @@ def _taken(root: Path, count: int, scan: Scan) -> Check:
             "Set watch.preset to the program that writes them, or set watch.include.",
         )
     return Check(name, "ok", f"{count} in {root}{rest}")
+
+
+def _waiting(count: int, all_of_them: int, rules: Rules, config: Config) -> Check:
+    """Return the check for micrographs that wait for another file beside them."""
+    return Check(
+        "micrographs",
+        "warning" if count == all_of_them else "ok",
+        f"{count} of {all_of_them} wait {rules.sidecar_words}, because of watch.preset:"
+        f" {config.watch.preset} or the sidecars below watch",
+        SKIP_KINDS["waiting"].remedy,
+    )
 
 
 def _left_out(files: SkippedFiles) -> Check:
