@@ -31,6 +31,7 @@ COMMANDS = {
     "deploy": "Write systemd units, dashboards, alert rules and scrape config into a folder.",
     "doctor": "Print versions, config, errors, disks and limits, to attach to a report.",
     "classes": "Make 2D class averages of the newest picks now, as a picture.",
+    "end": "End a session: pick what has landed, write the closing report, release the workers.",
     "report": "Write a report of a session as one HTML file.",
     "retrain": "Train a new model with the same settings, by editing the config.",
     "models": "List, show, promote, roll back and remove the models of a session.",

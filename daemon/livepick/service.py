@@ -17,6 +17,9 @@ the settings that the part needs. A diameter that was measured is applied like a
 If a part ends unexpectedly, the service ends and systemd restarts it; every start recovers from the
 state on disk.
 
+A session that is over has a service with fewer parts: it starts no workers and trains nothing, but
+watches, counts and serves the page. Between the two, this process starts the service again.
+
 With ``engine.kind: dask`` the engine is the nodes of a cluster, which come and go: a thread of its
 own keeps the connection, and picking waits while there is no node.
 
@@ -24,6 +27,7 @@ This is one file because it is the map of the program: what is made from what, a
 """
 
 import contextlib
+import enum
 import functools
 import logging
 import queue
@@ -43,6 +47,7 @@ from livepick.config.schema import Config, WrittenConfig
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.judgement import Judgement
 from livepick.core.contracts.trainer import StartTrainer
+from livepick.end_session import ReportWriter, SessionEnding, record_end, session_is_over
 from livepick.errors import (
     DamagedLedgerError,
     LedgerError,
@@ -61,10 +66,13 @@ from livepick.ingest.ctf_watcher import CtfWatcher
 from livepick.ingest.watcher import Watcher
 from livepick.ledger.check import LedgerCheck
 from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.history import History
 from livepick.ledger.inbox import CallEnded, Inbox, PickingChanged, Promoted, RunChanged, Stop
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.place import Place
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.session_end import SessionEnd
+from livepick.ledger.session_end_queries import SessionEndQueries
 from livepick.ledger.session_rows import RunState
 from livepick.ledger.writer import LedgerWriter
 from livepick.models.bundle_on_disk import Bundle
@@ -86,6 +94,7 @@ from livepick.picking.start_workers import (
     PROBE_SECONDS,
     WAIT_SECONDS,
     Workers,
+    start_no_workers,
     start_workers,
     start_workers_on_cluster,
 )
@@ -101,10 +110,13 @@ from livepick.web.page import Sources
 from livepick.web.page_server import PageServer
 from livepick.web.thumbnails import PICTURE_SECONDS
 
-__all__ = ["Service"]
+__all__ = ["Outcome", "Service"]
 
 TICK_SECONDS = 1.0
 """Interval between two beats of the supervisor."""
+
+END_RETRY_SECONDS = 10.0
+"""Time between two tries to end the session, if the ledger or its folder is at fault."""
 
 APPLY_SECONDS = 10.0
 """Time between two tries to apply a measured diameter, if the first one fails."""
@@ -121,6 +133,17 @@ LISTS_SECONDS = 40.0
 _log = logging.getLogger(__name__)
 
 
+class Outcome(enum.Enum):
+    """How a service has ended."""
+
+    STOPPED = enum.auto()
+    """It was told to stop, or to exit at the end of the session."""
+    EDITED = enum.auto()
+    """The config was edited while the start waited, and must be read again."""
+    CHANGED = enum.auto()
+    """The session is over, or was reopened: another service with the same settings follows."""
+
+
 class Service:
     """One session, from the first scan of the folders to the end.
 
@@ -134,6 +157,8 @@ class Service:
         Service manager to report to.
     place
         State folder that this process had before and lost; None: any.
+    exits_when_over
+        True to stop once the session is over; False to stay, at rest.
     """
 
     def __init__(
@@ -142,9 +167,12 @@ class Service:
         config_file: ConfigFile,
         systemd: Systemd,
         place: Place | None = None,
+        *,
+        exits_when_over: bool = False,
     ) -> None:
         self.place = place
         """State folder of this session."""
+        self._exits_when_over = exits_when_over
         self._written = written
         self._config = resolve(written, None)
         self._config_file = config_file
@@ -157,17 +185,22 @@ class Service:
         self._recovery: PicksRecovery | None = None
         self._built = False
         self._picks_wait = False
-        self._apply_at = float("-inf")
+        self._apply_at = self._end_at = float("-inf")
 
-    def run(self) -> bool:
+    @property
+    def settings(self) -> WrittenConfig:
+        """Settings in use."""
+        return self._written
+
+    def run(self) -> Outcome:
         """Run until SIGTERM or SIGINT.
 
         A start waits while the machine is not ready for it: see ``start_waits``.
 
         Returns
         -------
-        bool
-            False if the config was edited while the start waited, so that it must be read again.
+        Outcome
+            What to do next.
 
         Raises
         ------
@@ -192,21 +225,30 @@ class Service:
         with contextlib.ExitStack() as ending:
             waits = StartWaits(self._systemd, self._config_file.is_due)
             if not waits.run(lambda: self._build_or_undo(ending)):
-                return False
+                return Outcome.EDITED
             self._built = True
             self.place = self._ledger_check.place
             self._start()
-            failure = self._wait()
-            # After these two, this process starts the service again.
-            if not isinstance(failure, DamagedLedgerError | StateFolderGoneError):
+            ended = self._wait()
+            failure = ended if isinstance(ended, BaseException) else None
+            # After these, this process starts the service again.
+            if ended is not Outcome.CHANGED and not isinstance(
+                failure, DamagedLedgerError | StateFolderGoneError
+            ):
                 self._systemd.stopping()
             if failure is None:
                 self._address_file.remove()  # if it stays, the end was unexpected
             self._stop()
-        _log.info("session %s: stopped", self._config.session.name)
-        if failure is not None and not self._is_told_to_stop():
+            self._record_end()
+        self._built = False  # a signal now ends the process
+        if self._is_told_to_stop():
+            failure, ended = None, Outcome.STOPPED
+        if failure is not None:
             raise failure
-        return True
+        if ended is Outcome.CHANGED:
+            return Outcome.CHANGED
+        _log.info("session %s: stopped", self._config.session.name)
+        return Outcome.STOPPED
 
     def _is_told_to_stop(self) -> bool:
         """Return True if a signal to stop came while the service ended for another reason."""
@@ -214,6 +256,14 @@ class Service:
             if event in (signal.SIGTERM, signal.SIGINT):
                 return True
         return False
+
+    def _record_end(self) -> None:
+        """Add the end of the session to its history, if this service has ended it."""
+        if self._session_end.end is not None:
+            try:
+                record_end(self._history, self._session_end.end)
+            except LedgerError as error:  # the next start does it
+                _log.warning("session: its end was not added to the history: %s", error)
 
     def _save_if_removed(self, database: Database) -> None:
         """Save the ledger for the next start, if its file was removed or replaced."""
@@ -269,6 +319,8 @@ class Service:
             unexpected=self._unexpected,
         )
         config = self._config = self._measuring.config(self._written)
+        over = session_is_over(self._written, ledger)
+        self._history = History(database)
         self._models = Models(state / MODELS)
         is_rebuilding = begin_rebuilding(ledger, database.lost, config, self._models)
         self._models.ensure_first_picker(config)
@@ -279,7 +331,7 @@ class Service:
 
         # Picking: watcher → inbox → dispatch → workers → coordinate files.
         self._systemd.extend_timeout(PROBE_SECONDS + WAIT_SECONDS)
-        model, workers = self._start_workers(config, ending)
+        model, workers = self._start_workers(config, over, ending)
         self._model_version = model.card.version
         self._picks_wait = self._measuring.picks_wait and model.card.is_provisional
         self._outputs = outputs = make_outputs(
@@ -292,7 +344,7 @@ class Service:
         )
         if is_rebuilding:
             self._recovery = picks_recovery(config, outputs, self._inbox.put)
-        self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, model)
+        self._dispatch = self._make_dispatch(ledger, workers.engine, outputs, model, over)
         self._watcher = Watcher(
             config.watch,
             self._inbox.put,
@@ -309,6 +361,9 @@ class Service:
 
         # Class averages: newest picks → program of the trainer → the page.
         self._classes = self._make_classes(reader, workers)
+
+        # The end of the session: all picked → closing report → a service at rest.
+        self._session_end = self._make_session_end(read_only, ledger, over)
 
         # Monitoring: the supervisor reads all parts; the page and the metrics show what it reports.
         self._gpu_monitor = GpuMonitor(nvml(), unexpected=self._unexpected)
@@ -330,6 +385,7 @@ class Service:
             page_problems=self._page.problems,
             particle=lambda: self._measuring.state,
             classes=lambda: self._classes.state,
+            is_ending=lambda: self._session_end.is_ending,
         )
         self._supervisor.describe(model.card)
         submit_picture = functools.partial(workers.engine.submit_timed, PICTURE_SECONDS)
@@ -348,11 +404,16 @@ class Service:
         )
 
     def _start_workers(
-        self, config: Config, ending: contextlib.ExitStack
+        self, config: Config, over: SessionEnd | None, ending: contextlib.ExitStack
     ) -> tuple[Bundle, Workers]:
-        """Start the workers with the current model or, if it does not run, with another one."""
+        """Start the workers with the current model or, if it does not run, with another one.
+
+        After the end of the session there are none, except for one that draws pictures on demand.
+        """
         while True:
             model = self._models.current(config)
+            if over is not None:
+                return model, start_no_workers(config, ending)
             with contextlib.ExitStack() as attempt:
                 try:
                     if config.engine.kind == "dask":
@@ -386,7 +447,12 @@ class Service:
         return None if model.card.version == version else (model.path, model.card)
 
     def _make_dispatch(
-        self, ledger: LedgerWriter, engine: Engine, outputs: Outputs, model: Bundle
+        self,
+        ledger: LedgerWriter,
+        engine: Engine,
+        outputs: Outputs,
+        model: Bundle,
+        over: SessionEnd | None,
     ) -> Dispatch:
         config = self._config
         return Dispatch(
@@ -407,7 +473,7 @@ class Service:
                 is_fallback=self._models.fault() is not None,
             ),
             replacement=self._replacement,
-            is_held=lambda: self._picks_wait,
+            is_held=lambda: self._picks_wait or over is not None,
             instruments=self._metrics.picking,
             unexpected=self._unexpected,
             fitting=CtfFitting(
@@ -418,7 +484,9 @@ class Service:
                 instruments=self._metrics.picking,
                 finished=self._inbox.put,
                 unexpected=self._unexpected,
-            ),
+            )
+            if over is None
+            else None,
             not_found=lambda *place, gone: self._watcher.not_found(*place, gone=gone),
             on_picked=make_on_picked(
                 lambda: self._config,
@@ -453,7 +521,9 @@ class Service:
             ledger=reader,
             submit=lambda job: engine.submit_timed(TRIAL_SECONDS, pick, job),
             run_changed=self._on_run_changed,
-            particle_waits=self._measuring.training_waits,
+            particle_waits=lambda: (
+                self._session_end.training_waits() or self._measuring.training_waits()
+            ),
             start_trainer=self._start_of_trainers(workers),
             unexpected=self._unexpected,
         )
@@ -468,6 +538,22 @@ class Service:
             on_cluster=self._uses_heavy_workers(workers),
             start=self._start_of_trainers(workers),
             unexpected=self._unexpected,
+        )
+
+    def _make_session_end(
+        self, database: Database, ledger: LedgerWriter, over: SessionEnd | None
+    ) -> SessionEnding:
+        return SessionEnding(
+            lambda: self._config.session,
+            self._config.state.directory,
+            end=over,
+            ledger=SessionEndQueries(database),
+            watching=self._watcher.health,
+            scan=self._watcher.scan_soon,
+            is_training=lambda: self._scheduler.is_training,
+            changes=lambda: ledger.changes,
+            report=ReportWriter(self._config_file.path),
+            exits=self._exits_when_over,
         )
 
     def _uses_heavy_workers(self, workers: Workers) -> bool:
@@ -518,12 +604,13 @@ class Service:
         self._ledger_check.start()
         if self._recovery is not None:
             threading.Thread(target=self._recovery.run, name="recovery", daemon=True).start()
-        self._threads.start("scheduler", self._scheduler.run)
-        self._threads.start("ctf watcher", self._ctf_watcher.run)
-        self._threads.start("class averages", self._classes.run)
-        # Not waited for at the end: its process ends with the program.
-        threading.Thread(target=self._measuring.run, name="particle", daemon=True).start()
-        self._threads.start("gpus", self._gpu_monitor.run)
+        if self._session_end.end is None:
+            self._threads.start("scheduler", self._scheduler.run)
+            self._threads.start("ctf watcher", self._ctf_watcher.run)
+            self._threads.start("class averages", self._classes.run)
+            # Not waited for at the end: its process ends with the program.
+            threading.Thread(target=self._measuring.run, name="particle", daemon=True).start()
+            self._threads.start("gpus", self._gpu_monitor.run)
         give_up = time.monotonic() + FIRST_SCAN_SECONDS
         while not self._scanned() and not self._threads.has_event and time.monotonic() < give_up:
             time.sleep(0.05)
@@ -534,8 +621,8 @@ class Service:
         health = self._watcher.health()
         return health.last_scan_at > 0 or all(f.available is False for f in health.folders)
 
-    def _wait(self) -> BaseException | None:
-        """Supervise until a signal or the end of a part; return the error, if any."""
+    def _wait(self) -> BaseException | Outcome:
+        """Supervise until a signal, the end of a part or of the session; return which, or why."""
         while True:
             self._supervisor.beat()
             self._reloader.reload_if_edited()
@@ -545,6 +632,8 @@ class Service:
                 return loss
             if (damage := self._ledger_check.damage()) is not None:
                 return damage
+            if (outcome := self._end_session()) is not None:
+                return outcome
             match self._threads.next_event(TICK_SECONDS):
                 case None:
                     pass
@@ -560,7 +649,26 @@ class Service:
                     )
                 case number:
                     _log.info("%s: stopping", signal.Signals(number).name)
-                    return None
+                    return Outcome.STOPPED
+
+    def _end_session(self) -> Outcome | None:
+        """Take the next step to the end of the session, or from there back."""
+        if time.monotonic() < self._end_at:
+            return None
+        try:
+            turn = self._session_end.turn()
+        except LedgerError as error:
+            _log.error("session: its end waits: %s", error)
+            self._end_at = time.monotonic() + END_RETRY_SECONDS
+            return None
+        match turn:
+            case None:
+                return None
+            case "ended" if self._exits_when_over:
+                _log.info("session %s: over, so the service exits", self._config.session.name)
+                return Outcome.STOPPED
+            case _:
+                return Outcome.CHANGED
 
     def _apply_written(self, written: WrittenConfig, changes: Collection[Change]) -> None:
         """Apply an edited config. Raises what ``_apply_config`` raises, before any change."""
@@ -630,6 +738,7 @@ class Service:
         """Stop all parts. The files on disk are always consistent, so no step has to succeed."""
         if self._recovery is not None:
             self._recovery.stop()
+        self._session_end.stop()
         self._scheduler.stop()
         self._classes.stop()
         self._ctf_watcher.stop()

@@ -59,12 +59,12 @@ class Session:
         """Write the config."""
         self.config.write_text(yaml.safe_dump(self.settings))
 
-    def start(self, *, wait=True, program=(LIVEPICK,), **environment):
+    def start(self, *, wait=True, program=(LIVEPICK,), options=(), **environment):
         """Start the service, and wait until it is ready."""
         with self.log.open("ab") as log:
             before = log.tell()
             self.process = subprocess.Popen(
-                [*program, "run", self.config], stderr=log, env=os.environ | environment
+                [*program, "run", *options, self.config], stderr=log, env=os.environ | environment
             )
         if wait:
             self.until(lambda: ": ready" in self.log.read_text()[before:], "start")

@@ -31,6 +31,7 @@ from livepick.core.contracts.held_out_labels import HeldOutLabels
 from livepick.core.contracts.progress import Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.contracts.training_report import HeldOutFigures
+from livepick.ledger.session_end import SessionEnd
 from livepick.ledger.timeline import Timeline
 from livepick.models.promotions import Promotion, append_promotion
 from livepick.models.summary import ModelSummary
@@ -147,6 +148,7 @@ def full_status():
     finding = Finding(kind="overfitting", evidence="", remedy="")
     return dataclasses.replace(
         Status(session="s"),
+        end=SessionEnd("s", 0.0, "person"),
         model=CARD,
         training=TrainingStatus("training", "", 2, RunProgress(stage="train")),
         findings=(finding,),
@@ -195,6 +197,7 @@ def test_the_page_has_its_addresses():
     routes = [
         *routes_of.for_programs(None, None, None, None),
         *routes_of.for_page(None, None, None),
+        *routes_of.for_report(None, None),
         *routes_of.for_timeline(None, None),
         *routes_of.for_micrographs(None, None, None),
         *routes_of.for_pictures(None, None, None),

@@ -22,6 +22,14 @@ _log = logging.getLogger(__name__)
 
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
+    *,
+    exit_when_ended: Annotated[
+        bool,
+        typer.Option(
+            "--exit-when-ended",
+            help="Exit with status 0 once the session is over; by default, the page stays up.",
+        ),
+    ] = False,
 ) -> None:
     """Watch the folders of a config, pick, train and pick again, until stopped.
 
@@ -32,25 +40,31 @@ def run(
     from livepick.config.reload import ConfigFile  # noqa: PLC0415
     from livepick.ledger.damage import mark_damaged  # noqa: PLC0415
     from livepick.ledger.database import LEDGER  # noqa: PLC0415
-    from livepick.service import Service  # noqa: PLC0415
+    from livepick.service import Outcome, Service  # noqa: PLC0415
 
     log_to_stderr()
     systemd = Systemd(os.environ)
     rebuilt = 0
-    ran = False
+    outcome = Outcome.EDITED
     place = None
-    while not ran:
-        file = ConfigFile(config)  # before it is read
-        settings = load_config(config)
-        service = Service(settings, file, systemd, place)
+    while outcome is not Outcome.STOPPED:
+        if outcome is Outcome.EDITED:
+            file = ConfigFile(config)  # before it is read
+            settings = load_config(config)
+        service = Service(settings, file, systemd, place, exits_when_over=exit_when_ended)
         try:
-            ran = service.run()
+            outcome = service.run()
         except StateFolderGoneError as error:
             _log.error("ledger: %s", error)
+            outcome = Outcome.EDITED
         except DamagedLedgerError as error:
             mark_damaged(settings.state.directory / LEDGER, error.what)
             if rebuilt == MOST_REBUILT:
                 raise
             rebuilt += 1
             _log.error("ledger: %s; the service starts again", error.what)
+            outcome = Outcome.EDITED
+        if outcome is Outcome.CHANGED:
+            settings = service.settings  # the file may have a fault now, which is reported again
+            file.forget()
         place = service.place

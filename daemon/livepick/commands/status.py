@@ -27,6 +27,7 @@ from livepick.monitoring.class_status import (
     freshness_sentence,
     view_hint,
 )
+from livepick.monitoring.end_status import end_remedy, end_sentence
 from livepick.monitoring.particle_status import particle_sentence
 from livepick.monitoring.problem import (
     Problem,
@@ -198,10 +199,11 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
     if not present.started:
         begin = f"{present.session}: not started yet. To start it: livepick run {config}"
         return Group(*problems, Text(begin))
-    parts: list[RenderableType] = [Text(present.session, style="bold"), *problems]
-    if seen.service.sentence:
-        well = "green" if seen.service.state == "running" and not seen.problems else ""
-        parts.append(Text(seen.service.sentence, style=well))
+    parts: list[RenderableType] = [
+        Text(present.session, style="bold"),
+        *problems,
+        *_activity(seen),
+    ]
     if seen.service.address:
         parts.append(Text(f"The page: {seen.service.address}", style="dim"))
     parts += [*cluster_status(seen.service.cluster), "", _counts(present)]
@@ -236,6 +238,19 @@ def _report(seen: _Snapshot, config: Path) -> "Group":
         title = "Not picked again: these micrographs keep their picks of an older model"
         parts.append(_failures(title, present.repick_failures))
     return Group(*parts)
+
+
+def _activity(seen: _Snapshot) -> "list[Text]":
+    """Return what the service does, or that the session is over."""
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    end, counts = seen.status.end, seen.status.counts
+    if end is not None:
+        return [Text(f"{end_sentence(end, counts)} {end_remedy(end, counts)}", style="green")]
+    if not seen.service.sentence:
+        return []
+    well = "green" if seen.service.state == "running" and not seen.problems else ""
+    return [Text(seen.service.sentence, style=well)]
 
 
 def _class_averages(present: Status) -> "list[Text]":

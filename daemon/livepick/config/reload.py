@@ -142,6 +142,10 @@ class ConfigFile:
         self._read = now
         return True
 
+    def forget(self) -> None:
+        """Make the file due, as if it had just been edited."""
+        self._read = None
+
     def take(self) -> None:
         """Record that the file is read now, whether due or not."""
         self._read = file_stamp(self.path)

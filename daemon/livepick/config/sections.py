@@ -60,6 +60,29 @@ class Session(Section):
     )
     """Name of the session in metrics and on the page: letters, digits and ``. _ + -``."""
 
+    ended: bool = Field(default=False, json_schema_extra=LIVE)
+    """True: the session is over. What has landed is still picked; then the closing report is
+    written, and the workers are released. A micrograph that lands later is counted, not picked.
+    ``livepick end`` sets it; false reopens the session."""
+
+    ended_by: str | None = Field(
+        default=None,
+        max_length=100,
+        examples=["the name of a person, which livepick end writes"],
+        json_schema_extra=LIVE,
+    )
+    """Who ended the session, for the page and the report."""
+
+    end_after_hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=24 * 365,
+        examples=["6 for a microscope that is refilled in less"],
+        json_schema_extra=LIVE,
+    )
+    """The session ends by itself after so many hours without a new micrograph, once at least one
+    was picked and none is waiting. A micrograph that lands later reopens it. None: it does not."""
+
 
 class Watch(Section):
     """Folders where micrographs land, and rules for when one is complete."""

@@ -107,7 +107,7 @@ class Watcher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._listener = OverflowListener(self._on_overflow)
-        self._overflowed = False
+        self._overflowed = self._scan_wanted = False
         self._supervise_at = -math.inf
         self._reexamine_at = -math.inf
         self._events = dict.fromkeys(_EVENT_TYPES, 0)
@@ -144,6 +144,11 @@ class Watcher:
             True if the file was not there: it is sent again when it is.
         """
         self._not_found.append((root, str(relative), gone))
+        self._wake.set()
+
+    def scan_soon(self) -> None:
+        """List all folders now, and not only when the next listing is due. From any thread."""
+        self._scan_wanted = True
         self._wake.set()
 
     def is_alive(self) -> bool:
@@ -236,6 +241,9 @@ class Watcher:
         if self._overflowed:
             self._overflowed = False
             _log.warning("inotify dropped events; all folders are scanned")
+            self._scan_wanted = True
+        if self._scan_wanted:
+            self._scan_wanted = False
             for watched in self._watched:
                 watched.scan_at = now
         if now < self._supervise_at:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from livepick.core.contracts.cluster_view import ClusterView
 from livepick.host.foreign_files import parse_json
 from livepick.ingest.skipped import SkippedView
+from livepick.monitoring.end_status import end_remedy, end_sentence, ending_sentence
 from livepick.monitoring.health import Health
 from livepick.monitoring.pace import Pace, is_collecting
 from livepick.monitoring.particle_status import particle_sentence
@@ -101,7 +102,8 @@ def headline(status: Status, health: Health, pace: Pace, *, now: float, folders:
     cluster = status.cluster
     if not problems:
         doing = _doing(status, pace, now, folders)
-        return Headline("good", doing, "", "", (), kind=None, cluster=cluster)
+        remedy = "" if status.end is None else end_remedy(status.end, status.counts)
+        return Headline("good", doing, remedy, "", (), kind=None, cluster=cluster)
     first, *others = problems
     doing = _doing(status, pace, now, folders, halted=first.level == "bad")
     return Headline(
@@ -111,6 +113,10 @@ def headline(status: Status, health: Health, pace: Pace, *, now: float, folders:
 
 def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool = False) -> str:
     counts = status.counts
+    if status.end is not None:
+        return end_sentence(status.end, counts)
+    if status.is_ending:
+        return ending_sentence(counts, is_training=status.training.state == "training")
     if not counts.total:
         words = [SkippedView.of(one).words for one in status.skipped if one.kind == "waiting"]
         reason = f"; {words[0]}" if words else ""

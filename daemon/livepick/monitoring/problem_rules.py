@@ -23,12 +23,21 @@ from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import span
 from livepick.monitoring.pace import Pace, is_collecting
 from livepick.monitoring.particle_status import particle_problems
-from livepick.monitoring.problem import Problem
+from livepick.monitoring.problem import Kind, Problem
 from livepick.monitoring.quality_figures import Reason
 from livepick.monitoring.status import Status
 
 UNTAKEN = ("link", "empty", "not_included", "excluded", "product", "stack", "other_format")
 """Kinds of files left out that are a fault if there is no micrograph at all."""
+
+AFTER_THE_END: tuple[Kind, ...] = (
+    "config_refused",
+    "ledger_not_writable",
+    "unexpected_errors",
+    "web_config_refused",
+    "web_insecure",
+)
+"""Problems of a session that is over; all others are about its micrographs, or pass by."""
 
 SEE_LOG = "See the log (journalctl -u livepick)"
 
@@ -37,6 +46,9 @@ def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Itera
     """Yield the current problems; within a level, causes come before their effects."""
     if not health.ok:
         yield _not_responding(health)
+    if status.end is not None:
+        yield from (problem for problem in status.problems if problem.kind in AFTER_THE_END)
+        return
     yield from (problem for problem in status.problems if problem.level == "bad")
     particle = list(particle_problems(status.particle, now=now))
     yield from (problem for problem in particle if problem.level == "bad")

@@ -25,6 +25,7 @@ from livepick.ingest.skipped import SkippedView, added
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow
+from livepick.ledger.session_end import SessionEnd, read_session_end
 from livepick.ledger.session_rows import SkippedFiles
 from livepick.models.registry import MODELS
 from livepick.monitoring.class_status import (
@@ -73,6 +74,10 @@ class Status:
     session: str
     started: bool = False
     """True if the session has a ledger."""
+    end: SessionEnd | None = None
+    """End of the session; None if it is not over."""
+    is_ending: bool = False
+    """True if the session is to end, and what has landed is being picked."""
     counts: Counts = field(default_factory=Counts)
     particles: int = 0
     verdicts: Mapping[QualityVerdict, int] = field(
@@ -130,6 +135,8 @@ class Status:
         """
         return {
             "session": self.session,
+            "session_end": None if self.end is None else self.end.as_json(),
+            "session_ending": self.is_ending,
             "micrographs": {
                 "queued": self.counts.queued,
                 "picking": self.counts.picking,
@@ -226,6 +233,8 @@ def _read(config: Config, ledger: LedgerReader, drift: Drift | None) -> Status:
     return Status(
         session=config.session.name,
         started=True,
+        end=(end := read_session_end(config.state.directory, config.session.name)),
+        is_ending=config.session.ended and end is None,
         counts=totals.counts,
         particles=totals.particles,
         verdicts=totals.verdicts,

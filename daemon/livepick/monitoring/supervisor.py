@@ -29,6 +29,7 @@ from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_rows import Rebuilt
 from livepick.monitoring.drift_findings import findings_of
 from livepick.monitoring.drift_monitor import DriftMonitor
+from livepick.monitoring.end_status import end_sentence
 from livepick.monitoring.health import Health, HealthCheck
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.pace import empty_in_row
@@ -94,6 +95,8 @@ class Supervisor:
         Returns what is done about class averages at the moment.
     cluster
         Returns the cluster as it is now; None if the workers are on this machine.
+    is_ending
+        Returns True while the session is ending.
     """
 
     def __init__(
@@ -116,7 +119,9 @@ class Supervisor:
         particle: Callable[[], ParticleState | None] = lambda: None,
         cluster: Callable[[], ClusterView | None] = lambda: None,
         classes: Callable[[], MakingState] = MakingState,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_ending = is_ending
         self._classes = classes
         self._cluster = cluster
         self._particle = particle
@@ -196,6 +201,7 @@ class Supervisor:
                 status = read_status(self._config, self._ledger, drift=self._drift.drift)
                 self._cached = dataclasses.replace(
                     status,
+                    is_ending=status.is_ending or self._is_ending(),
                     particle=self._particle() or status.particle,
                     classes=dataclasses.replace(status.classes, making=self._classes()),
                     provider=self._provider,
@@ -298,6 +304,7 @@ class Supervisor:
 
     def _report_status(self) -> None:
         status = self.status()
+        self._metrics.session.ended(is_over=status.end is not None)
         self._metrics.picking.session_so_far(
             particles=status.particles,
             repicks_failed=status.repicks_failed,
@@ -326,6 +333,8 @@ class Supervisor:
 
     def _status_line(self, status: Status) -> str:
         counts, model = status.counts, status.model
+        if status.end is not None:
+            return end_sentence(status.end, counts)
         parts = [
             f"picked {counts.picked}/{counts.total}",
             f"{_thousands(status.particles)} particles",

@@ -173,6 +173,7 @@ def local(
     *,
     devices: Sequence[GpuPin] = (),
     cuda: CudaSettings | None = None,
+    idle_seconds: float | None = None,
 ) -> Engine:
     """Return an engine of processes on this machine.
 
@@ -189,10 +190,13 @@ def local(
         GPUs to bind the processes to, in turn; none: they are not bound.
     cuda
         Use of the GPUs. None: the defaults.
+    idle_seconds
+        Time after which a process without a job ends; None: it stays.
     """
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     limits = limits or JobLimits(workers)
-    return Engine(WorkerPool(workers, limits, devices=devices, cuda=cuda))
+    pool = WorkerPool(workers, limits, devices=devices, cuda=cuda, idle_seconds=idle_seconds)
+    return Engine(pool)
 
 
 def threads(workers: int) -> Engine:

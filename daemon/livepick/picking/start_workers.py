@@ -24,7 +24,14 @@ from livepick.picking.worker_pool import START_SECONDS
 if TYPE_CHECKING:
     from livepick.picking.cluster.client import ClusterExecutor
 
-__all__ = ["PROBE_SECONDS", "Workers", "start_workers", "start_workers_on_cluster"]
+__all__ = [
+    "PROBE_SECONDS",
+    "WAIT_SECONDS",
+    "Workers",
+    "start_no_workers",
+    "start_workers",
+    "start_workers_on_cluster",
+]
 
 PROBE_SECONDS = 240.0
 """Timeout of the provider probe; loading CUDA from a slow disk can take minutes."""
@@ -34,6 +41,9 @@ PROBE_TRIES = 3
 
 WAIT_SECONDS = 3 * START_SECONDS
 """Time in which the workers must start."""
+
+IDLE_SECONDS = 60.0
+"""Time after which a worker ends that has no more pictures to draw."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +104,18 @@ def start_workers(config: Config, model: Bundle, ending: contextlib.ExitStack) -
         _log.warning("picking: there is no usable GPU, so the CPU is used (picking.device)")
     _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", provider)
     return Workers(engine, provider, count)
+
+
+def start_no_workers(config: Config, ending: contextlib.ExitStack) -> Workers:
+    """Return an engine without a process, for a session that is over.
+
+    It starts one worker when the page needs a picture, and ends it when it has been idle for a
+    while. No GPU is used, and no cluster.
+    """
+    on_cpu = config.picking.model_copy(update={"device": "cpu"})
+    engine = local(1, JobLimits.of(on_cpu, 1), idle_seconds=IDLE_SECONDS)
+    ending.callback(engine.stop)
+    return Workers(engine, "", 0)
 
 
 def start_workers_on_cluster(

@@ -116,6 +116,8 @@ class WorkerPool(LimitedExecutor):
         GPUs that the workers are bound to, in turn; none: they are not bound.
     cuda
         Use of the GPUs.
+    idle_seconds
+        Time after which a process without a job ends; None: it stays.
     target
         Function that a worker process runs; tests pass their own.
     """
@@ -127,8 +129,10 @@ class WorkerPool(LimitedExecutor):
         *,
         devices: Sequence[GpuPin] = (),
         cuda: CudaSettings | None = None,
+        idle_seconds: float | None = None,
         target: Target = run_worker,
     ) -> None:
+        self._idle_seconds = idle_seconds
         self._count = workers
         self._seats = Seats(workers, devices)
         self._cuda = cuda or CudaSettings()
@@ -510,6 +514,9 @@ class WorkerPool(LimitedExecutor):
                 self._kill(worker, EngineError("its GPU has been set aside", ""))
             elif not worker.ready and worker.seconds > START_SECONDS:
                 self._kill(worker, TimeoutError(f"it did not start within {START_SECONDS:g} s"))
+            elif self._idle_seconds is not None and worker.seconds > self._idle_seconds:
+                worker.killed_because = EngineError("it was idle", "")
+                worker.kill()
             return
         worker.count_cpu()
         used_bytes = worker.memory_bytes()

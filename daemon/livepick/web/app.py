@@ -31,6 +31,7 @@ from livepick.web.routes import (
     for_page,
     for_pictures,
     for_programs,
+    for_report,
     for_timeline,
 )
 from livepick.web.thumbnails import Submit, Thumbnails
@@ -89,6 +90,7 @@ def create_app(
     routes = [
         *for_programs(metrics, sources, sections, page_thread),
         *for_page(sections, live, page_thread),
+        *for_report(sources, page_thread),
         *for_timeline(sections, page_thread),
         *for_micrographs(sections, sources, page_thread),
         *for_pictures(sources, Thumbnails(sources.ledger, sources.config, submit), page_thread),

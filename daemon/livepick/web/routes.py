@@ -3,6 +3,7 @@
 What reads the ledger or a disk runs in the page's thread; metrics and health check do not.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from importlib import resources
@@ -26,6 +27,7 @@ from livepick.core.contracts.bundle import bundle_name
 from livepick.core.contracts.class_averages import CLASSES as CLASS_AVERAGES
 from livepick.core.contracts.job import ImageKind
 from livepick.errors import LedgerError
+from livepick.host.foreign_files import read_bounded
 from livepick.models.registry import MODELS
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.metrics.exporter import Metrics
@@ -40,7 +42,14 @@ from livepick.web.responses import IMMUTABLE, NO_CACHE, busy, not_found
 from livepick.web.thumbnails import NoPictureError, Thumbnails
 from livepick.web.training_view import CLASSES
 
-__all__ = ["for_micrographs", "for_page", "for_pictures", "for_programs", "for_timeline"]
+__all__ = [
+    "for_micrographs",
+    "for_page",
+    "for_pictures",
+    "for_programs",
+    "for_report",
+    "for_timeline",
+]
 
 FILES: Final = {
     "style.css": "templates",
@@ -63,6 +72,16 @@ MOST_DIGITS = 18
 """Maximum number of digits of a number in a path, so that it fits into 64 bits."""
 
 EVENT_STREAM = "text/event-stream"
+
+MOST_REPORT_BYTES = 100 << 20
+"""Maximum size of a closing report; one has some megabytes."""
+
+REPORT_HEADERS: Final = NO_CACHE | {
+    "content-security-policy": "sandbox allow-scripts; default-src 'none'; img-src data:;"
+    " style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
+}
+"""Headers of the report, whose own policy restricts it further. Others may be able to write to its
+folder, so the sandbox keeps it apart from the page."""
 
 
 class _Number(Convertor[int]):
@@ -147,6 +166,26 @@ def for_page(sections: Sections, live: Live, page_thread: PageThread) -> list[Ro
         Route("/search", search),
         *(Route(f"/{name}", _file(folder, name)) for name, folder in FILES.items()),
     ]
+
+
+def for_report(sources: Sources, page_thread: PageThread) -> list[Route]:
+    """Return the route of the closing report of a session that is over."""
+
+    def read() -> bytes | None:
+        end = sources.status().end
+        if end is None or end.report is None:
+            return None
+        with contextlib.suppress(OSError):
+            return read_bounded(end.report, limit_bytes=MOST_REPORT_BYTES)
+        return None
+
+    async def report(_: Request) -> Response:
+        html = await page_thread.call(read)
+        if html is None:
+            return not_found("There is no closing report: the session goes on, or it was moved.")
+        return HTMLResponse(html, headers=REPORT_HEADERS)
+
+    return [Route("/report", report)]
 
 
 def for_timeline(sections: Sections, page_thread: PageThread) -> list[Route]:

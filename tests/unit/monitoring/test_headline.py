@@ -14,6 +14,7 @@ from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.imaging.quality import Quality
 from livepick.host.disks import Disk, Space
 from livepick.ledger.rows import Counts, Hourly
+from livepick.ledger.session_end import SessionEnd
 from livepick.ledger.session_rows import SkippedFiles
 from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
@@ -61,6 +62,37 @@ def say():
         return headline(status, health, pace, now=NOW, folders="/data/in")
 
     return said
+
+
+def test_a_session_that_is_over_is_calm(say):
+    """Hours without a micrograph, a folder that is gone and a backlog say nothing then."""
+    end = SessionEnd("test", NOW - 3600, "person", "anna", Path("/out/r.html"), left=1)
+    over = dataclasses.replace(LATE, end=end, problems=(GONE, NO_GPU))
+    top = say(over, ago=30_000, failed=40)
+
+    assert (top.level, top.others) == ("good", ())
+    assert top.sentence.startswith("Session over since ")
+    assert "(ended by anna): 412 of 415 micrographs picked." in top.sentence
+    assert "Report: /out/r.html." in top.remedy
+    assert "2 micrographs have landed since, and will not be picked." in top.remedy
+    assert "1 micrograph was left without picks." in top.remedy
+    assert "livepick end --undo" in top.remedy
+
+
+def test_what_matters_after_the_end_is_still_said(say):
+    refused = Problem("config_refused", "attention", "The edit was rejected.", "Fix it.")
+    over = dataclasses.replace(BUSY, end=SessionEnd("test", 0, "idle"), problems=(refused,))
+    assert say(over).sentence == "The edit was rejected."
+    assert say(over, health=Health(ok=False, seconds_since={"watch": 300.0})).level == "bad"
+
+
+def test_a_session_that_is_ending_says_what_is_left(say):
+    ending = dataclasses.replace(BUSY, is_ending=True)
+    assert say(ending).sentence == ("The session is ending: 3 micrographs will still be picked.")
+    done = dataclasses.replace(ending, counts=Counts(picked=412))
+    assert say(done).sentence == "The session is ending: the closing report is being written."
+    training = dataclasses.replace(done, training=TrainingStatus("training", ""))
+    assert "the training in progress is finished first" in say(training).sentence
 
 
 def test_all_well(say):

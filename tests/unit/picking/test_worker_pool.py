@@ -288,6 +288,14 @@ def test_a_system_without_room_for_a_process_is_an_engine_error_that_passes(make
     assert pool.submit(os.getpid).result(60)
 
 
+def test_an_idle_worker_ends_and_another_one_takes_the_next_job(make_pool):
+    """Its memory is free meanwhile. That it ends is not an error."""
+    pool = make_pool(1, idle_seconds=0.5)
+    first = pool.submit(os.getpid).result(60)
+    until(lambda: not Path(f"/proc/{first}").exists(), "the worker has ended")
+    assert pool.submit(os.getpid).result(60) != first
+
+
 def test_errors_have_the_traceback_of_the_worker(make_pool):
     error = make_pool().submit(int, "seven").exception(60)
     assert isinstance(error, ValueError)

@@ -254,7 +254,8 @@ def test_the_json_for_scripts_keeps_its_keys(page):
 
     assert sorted(status.as_json()) == [
         "class_averages", "drift", "failures", "micrographs", "model", "notes", "particle",
-        "particles", "quality", "repick_failures", "repicks_failed", "session", "skipped",
+        "particles", "quality", "repick_failures", "repicks_failed", "session", "session_end",
+            "session_ending", "skipped",
         "training",
     ]  # fmt: skip
     assert json.loads(json.dumps(status.as_json()["quality"])) == {

@@ -18,6 +18,7 @@ class SessionMetrics:
         self._started = make.gauge(
             "session_started_timestamp_seconds", "When did this session start?"
         )
+        self._ended = make.gauge("session_ended", "Is the session over, so that nothing is picked?")
         self._healthy = make.gauge(
             "healthy", "Are all parts of the service responding? The same as /healthz."
         )
@@ -48,6 +49,10 @@ class SessionMetrics:
         self._build.info({"version": version, "python": python})
         self._session.info({"session": session})
         self._started.set(started_at)
+
+    def ended(self, *, is_over: bool) -> None:
+        """Set whether the session is over."""
+        self._ended.set(is_over)
 
     def check_health(self, is_healthy: Callable[[], bool]) -> None:
         """Call a function at each scrape: a part that pushed its own health could hang too."""
