@@ -254,5 +254,6 @@ def make_class_averages(**changes: Any) -> ClassAveragesRow:
         "view_state": "balanced",
         "view_fraction": 0.4,
         "views": 5,
+        "threshold": 0.35,
     }
     return ClassAveragesRow(**fields | changes)

@@ -386,6 +386,7 @@ class Service:
             particle=lambda: self._measuring.state,
             classes=lambda: self._classes.state,
             is_ending=lambda: self._session_end.is_ending,
+            ctf_of_program=lambda: self._ctf_watcher.latest,
         )
         self._supervisor.describe(model.card)
         submit_picture = functools.partial(workers.engine.submit_timed, PICTURE_SECONDS)

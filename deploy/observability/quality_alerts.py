@@ -116,10 +116,12 @@ QUALITY_ALERTS = (
         summary="The CTF fits of most of the latest micrographs of {{ $labels.instance }} do not"
         " hold. Empty holes, thick ice or drift?",
         runbook=f"More than {CTF_NOT_TRUSTED_FRACTION:.0%} of the fits to the {LATEST} micrographs"
-        " that landed last are not trusted, so these have no defocus. The page shows the reason of"
-        " each. If the micrographs are good, check `microscope.voltage_kv`,"
-        " `microscope.spherical_aberration_mm` and the pixel size. A phase plate is not supported:"
-        " set `micrograph.ctf: off`.",
+        " that landed last are not trusted, so these have no defocus. Bad micrographs, those"
+        " without picks, and those that cannot be fitted (pixels larger than 3 Å) do not count. The"
+        " page shows the reason of each. If the micrographs are good, check"
+        " `microscope.voltage_kv`, `microscope.spherical_aberration_mm` and the pixel size. With a"
+        " phase plate, which is not supported, or with a dose too low for Thon rings: set"
+        " `micrograph.ctf: off`.",
     ),
     Alert(
         name="LivepickFewGoodClasses",

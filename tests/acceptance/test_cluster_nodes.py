@@ -1,5 +1,6 @@
 """Nodes of a cluster that do not fit a session, that fail, come late, or serve several sessions."""
 
+import dataclasses
 import html
 import sys
 
@@ -9,7 +10,10 @@ import pytest
 from cluster import Cluster
 from disc_micrographs import write_disc_micrograph
 from machine import Machine
-from session import impatient
+from session import impatient, livepick
+
+from livepick.core.imaging.ctf_fit import fit_ctf
+from livepick.core.imaging.quality import CtfFigures
 
 pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
@@ -197,6 +201,44 @@ def test_workers_and_scheduler_may_come_after_the_service(make_cluster, make_ses
 
     assert session.figure('micrographs_total{state="failed"}') == 0
     assert session.stop() == 0
+
+
+def test_the_workers_of_a_cluster_fit_the_ctf_as_this_machine_does(pool, make_session, tmp_path):
+    """One of the micrographs has pixels that are too large, and is no failure."""
+    made = tmp_path / "made"
+    written = livepick(
+        *("simulate", made, "--micrographs", 2, "--every", "1ms", "--write-seconds", 0),
+        *("--clean", "--size", 1024, "--pixel-size", 1.5),
+    )
+    assert written.returncode == 0, written.stderr
+    session = pool.serve(make_session(particle={"diameter_angstrom": 125}))
+    session.start()
+    names = sorted(path.name for path in made.glob("*.mrc"))
+    for name in names:
+        (made / name).rename(session.landing / name)
+    write_disc_micrograph(session.landing / "large_pixels.mrc", seed=1)
+
+    def outcomes():
+        return {name: row.ctf_outcome for name, row in session.rows().items()}
+
+    wanted = dict.fromkeys(names, "trusted") | {"large_pixels.mrc": "not_fitted"}
+    session.until(lambda: outcomes() == wanted, "the fits")
+    for name in names:
+        here = fit_ctf(
+            mrcfile.read(session.landing / name),
+            pixel_size_angstrom=1.5,
+            voltage_kv=300.0,
+            spherical_aberration_mm=2.7,
+            amplitude_contrast=0.07,
+        )
+        assert dataclasses.astuple(session.rows()[name].ctf) == pytest.approx(
+            dataclasses.astuple(CtfFigures.of(here.ctf)), rel=1e-6
+        )
+    session.until(lambda: session.figure('ctf_fits_total{outcome="trusted"}') == 2, "the metric")
+    session.until(lambda: "No CTF fit for 1 micrograph: pixels of 4" in session.get("/"), "words")
+    assert session.stop() == 0
+    listed = (session.output / "micrographs_ctf.star").read_text()
+    assert [name in listed for name in sorted(wanted)] == [False, True, True]
 
 
 def test_two_services_share_a_pool(pool, make_session):

@@ -60,6 +60,7 @@ def make_order(config: Config, ledger: LedgerReader, *, threads: int) -> Classes
         model_version=picks[0][0].model_version or 0,
         first_id=picks[0][0].id,
         last_id=picks[-1][0].id,
+        threshold=picks[-1][0].threshold,
         threads=threads,
         micrographs=[
             OrderedMicrograph(

@@ -3,7 +3,8 @@
 They are made from the first ``FIRST_MICROGRAPHS``, and again whenever there are as many newer
 picks as they have particles, until they have the largest number. From then on they follow the
 newest picks: they are made again when newer picks would replace half of their particles, but not
-more often than the config says. Until there are so many newer picks, the old ones stay: they are
+more often than the config says. Another model or threshold makes them due as soon as all their
+picks are by it. Until there are so many newer picks, the old ones stay: they are
 shown with their time and micrographs.
 
 Each time the particles are sorted from scratch. Classes that begin early and are only updated keep
@@ -81,13 +82,25 @@ def why_due(
         return None
     if last is None:
         return f"{len(chosen)} micrographs are picked"
-    models = {row.model_version for row in chosen}
-    if models == {model_version} and model_version != last.model_version:
-        return f"model {model_version} picks now"
+    if (other := _other_picks(chosen, last, model_version)) is not None:
+        return other
     newer = sum(row.pick_count or 0 for row in newest if row.id > last.last_id)
     if last.particles < MOST_PARTICLES and newer >= last.particles:
         return f"{newer} picks are newer, as many as they have particles"
     is_recent = 0 <= now - last.made_at < every_seconds  # not after the clock was set back
     if not is_recent and newer >= RENEWED_FRACTION * last.particles:
         return f"{newer} picks are newer"
+    return None
+
+
+def _other_picks(
+    chosen: Sequence[PickCount], last: ClassAveragesRow, model_version: int | None
+) -> str | None:
+    """Return that all picks are by another model or threshold than the last; None if not."""
+    models = {row.model_version for row in chosen}
+    if models == {model_version} and model_version != last.model_version:
+        return f"model {model_version} picks now"
+    thresholds = {row.threshold for row in chosen}
+    if last.threshold is not None and thresholds.isdisjoint({last.threshold, None}):
+        return f"the threshold is {chosen[0].threshold:.2f} now"
     return None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from livepick.core.formats.ctf_files import find_ctfs
 from livepick.core.formats.header import printable
+from livepick.core.imaging.ctf import Ctf
 from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import LedgerError
 from livepick.host.unexpected_errors import UnexpectedErrors
@@ -59,6 +60,8 @@ class CtfWatcher:
         self._found = found
         self._faults: set[str] = set()
         self._stop = threading.Event()
+        self.latest: tuple[Path, Ctf] | None = None
+        """The micrograph whose CTF was found last, and that CTF with its optics."""
 
     def use(self, place: Path | None) -> None:
         """Search at another place from the next search on."""
@@ -91,6 +94,7 @@ class CtfWatcher:
         ctfs, faults = find_ctfs(self._place, list(wanted), self._ledger.paths())
         for path, ctf in ctfs.items():
             row = wanted[path]
+            self.latest = path, ctf
             with self._unexpected.passing_over("ctf", printable(path)):
                 self._found(CtfFound(row.id, row.content, CtfFigures.of(ctf)))
         new = {str(fault) for fault in faults} - self._faults

@@ -80,6 +80,15 @@ class PageQueries:
         )[0]
         return Hourly(*row)
 
+    def not_fitted(self) -> dict[str, int]:
+        """Return why micrographs have no CTF fit, such as too large pixels, and their numbers."""
+        rows = self._rows(
+            "select ctf_reason, count(*) as number from micrograph"
+            " where ctf_outcome = 'not_fitted' and ctf_source is not 'program'"
+            " group by ctf_reason order by number desc"
+        )
+        return {row["ctf_reason"] or "": row["number"] for row in rows}
+
     def timeline(self) -> Timeline:
         """Return the landing time and the pick figures of each micrograph with picks."""
         return self._timeline.read()

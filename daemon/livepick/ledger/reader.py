@@ -472,7 +472,7 @@ class LedgerReader:
         Those of an earlier session in the same state folder are left out.
         """
         rows = self._rows(
-            "select id, model_version, pick_count from micrograph not indexed"
+            "select id, model_version, pick_count, threshold from micrograph not indexed"
             " where id > ? and picked_content is content order by id desc limit ?",
             self._session_after(),
             limit,

@@ -13,8 +13,9 @@ from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import judge
 from livepick.ledger.columns import CTF_FIGURES, quality_of
 from livepick.ledger.database import Database
+from livepick.ledger.rows import CtfOutcome
 
-__all__ = ["CtfRecords"]
+__all__ = ["CtfRecords", "outcome_of"]
 
 
 class CtfRecords:
@@ -74,7 +75,7 @@ class CtfRecords:
                 content,
                 figures,
                 ctf_source="fitted" if figures else None,
-                ctf_outcome="trusted" if figures else "not_trusted",
+                ctf_outcome=outcome_of(fit),
                 ctf_score=fit.score,
                 ctf_reason=printable(fit.reason) or None,
                 ctf_settings=settings,
@@ -114,6 +115,16 @@ class CtfRecords:
                 settings,
             )
 
+    def forget_untrusted(self) -> int:
+        """Forget that micrographs were fitted without a result. Returns their number."""
+        with self._database.transaction():
+            return self._database.change(
+                "update micrograph set ctf_outcome = null, ctf_score = null, ctf_reason = null,"
+                " ctf_settings = null, changed_at = ?"
+                " where ctf_outcome is not null and ctf_outcome != 'trusted'",
+                self._clock(),
+            )
+
     def _set(
         self, micrograph_id: int, content: int, figures: CtfFigures | None, **columns: object
     ) -> bool:
@@ -138,3 +149,10 @@ class CtfRecords:
             micrograph_id,
         )
         return True
+
+
+def outcome_of(fit: CtfFit) -> CtfOutcome:
+    """Return the outcome of a fit that has ended."""
+    if not fit.is_possible:
+        return "not_fitted"
+    return "not_trusted" if fit.ctf is None else "trusted"

@@ -42,9 +42,10 @@ MicrographState = Literal["queued", "picking", "picked", "failed"]
 CtfSource = Literal["fitted", "program"]
 """Measured by livepick, or by another program."""
 
-CtfOutcome = Literal["trusted", "not_trusted", "failed"]
+CtfOutcome = Literal["trusted", "not_trusted", "not_fitted", "failed"]
 CTF_OUTCOMES: tuple[CtfOutcome, ...] = get_args(CtfOutcome)
-"""Outcome of livepick's fit. ``failed``: the file could not be read, or its worker ended."""
+"""Outcome of livepick's fit. ``not_fitted``: the pixels are too large, or the micrograph is too
+small. ``failed``: the file could not be read, or its worker ended."""
 
 
 class Arrival(Enum):
@@ -161,6 +162,8 @@ class PickCount(NamedTuple):
     id: int
     model_version: int | None
     pick_count: int | None
+    threshold: float | None
+    """Lowest score of the picks."""
 
 
 class Totals(NamedTuple):

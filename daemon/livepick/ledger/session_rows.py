@@ -113,6 +113,8 @@ class ClassAveragesRow:
     """Fraction of the good particles that show the largest view; None if unknown."""
     views: int
     """Number of views that can be told apart."""
+    threshold: float | None = None
+    """Threshold of the picks of the last micrograph; None if it was not recorded."""
 
     @classmethod
     def of(cls, number: int, order: ClassesOrder, result: ClassesResult) -> Self:
@@ -131,6 +133,7 @@ class ClassAveragesRow:
             result.views.state,
             result.views.largest_fraction,
             result.views.views,
+            order.threshold,
         )
 
     @property

@@ -49,6 +49,8 @@ class ClassesStatus:
     """Number of micrographs with picks that landed after these."""
     model_version: int | None = None
     """Model in use; None if there is none."""
+    threshold: float | None = None
+    """Threshold of the newest picks; None if there are none."""
     making: MakingState | None = None
     """Work of the running service on newer ones; None without a service."""
 
@@ -74,6 +76,7 @@ def read_classes_status(ledger: LedgerReader) -> ClassesStatus:
         last_name="" if last is None else printable(last.relative.name),
         newer=ledger.picked_after(latest.last_id),
         model_version=version,
+        threshold=newest[0].threshold if (newest := ledger.newest_picked(1)) else None,
     )
 
 
@@ -116,6 +119,11 @@ def freshness_sentence(status: ClassesStatus) -> str:
         parts.append(f"{_micrographs(status.newer)} {were} picked since")
     if status.model_version is not None and status.model_version != row.model_version:
         parts.append(f"they are of picks by model {row.model_version}")
+    elif None not in (row.threshold, status.threshold) and row.threshold != status.threshold:
+        parts.append(
+            f"they are of picks above {row.threshold:.2f}, and the threshold is"
+            f" {status.threshold:.2f} now"
+        )
     if making.is_off:
         parts.append("no more are made (class_averages.enabled)")
     elif making.since is not None:
@@ -179,6 +187,7 @@ def classes_as_json(status: ClassesStatus) -> dict[str, Any] | None:
         "number": row.number,
         "made_at": row.made_at,
         "model_version": row.model_version,
+        "threshold": row.threshold,
         "micrographs": row.micrographs,
         "first_micrograph": status.first_name,
         "last_micrograph": status.last_name,

@@ -8,6 +8,7 @@ from statistics import median
 
 from livepick.config.alert_thresholds import QUIET_GAPS, QUIET_SECONDS
 from livepick.ledger.rows import Hourly, MicrographRow
+from livepick.monitoring.ctf_fits import judged_fits
 from livepick.monitoring.quality_figures import Reason, main_reason
 
 __all__ = ["Pace", "empty_in_row", "pace_of"]
@@ -41,7 +42,8 @@ class Pace:
     why_not_good: Reason | None = None
     """Most frequent reason of the bad and doubtful ones together."""
     ctf_fits: int = 0
-    """Number of the latest to which livepick has fitted a CTF, trusted or not."""
+    """Number of the latest to which livepick has fitted a CTF, trusted or not; bad micrographs and
+    those without picks do not count."""
     ctf_not_trusted: int = 0
     """Number of those whose fit does not hold."""
     why_not_trusted: str = ""
@@ -65,8 +67,8 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly, *, collected: Seque
     judged = [row for row in latest if row.quality_verdict is not None]
     bad = [row for row in judged if row.quality_verdict == "bad"]
     doubtful = [row for row in judged if row.quality_verdict == "doubtful"]
-    fitted = [row for row in latest if row.ctf_score is not None and row.ctf_source != "program"]
-    why = Counter(row.ctf_reason or "" for row in fitted if row.ctf_outcome == "not_trusted")
+    fits = judged_fits(latest)
+    why = Counter(row.ctf_reason or "" for row in fits if row.ctf_outcome == "not_trusted")
     return Pace(
         hourly=hourly,
         last_landed_at=landed[0] if landed else None,
@@ -81,7 +83,7 @@ def pace_of(latest: Sequence[MicrographRow], hourly: Hourly, *, collected: Seque
         doubtful=len(doubtful),
         why_bad=main_reason(bad),
         why_not_good=main_reason(bad + doubtful),
-        ctf_fits=len(fitted),
+        ctf_fits=sum(row.ctf_outcome in ("trusted", "not_trusted") for row in fits),
         ctf_not_trusted=why.total(),
         why_not_trusted=why.most_common(1)[0][0] if why else "",
     )

@@ -38,6 +38,7 @@ __all__ = [
     "no_gpu",
     "no_workers",
     "nodes_unfit",
+    "optics_contradicted",
     "output_not_writable",
     "output_obstructed",
     "unexpected_errors",
@@ -65,6 +66,7 @@ Kind = Literal[
     "no_picks",
     "poor_quality",
     "ctf_not_trusted",
+    "optics_contradicted",
     "no_new_micrographs",
     "training_failed",
     "config_refused",
@@ -116,6 +118,11 @@ def folder_gone(root: Path, detail: str) -> Problem:
         f"The watched folder {printable(root)} is missing: {detail}.",
         "Mount it again. livepick then continues by itself, and no micrograph is lost.",
     )
+
+
+def optics_contradicted(clause: str, remedy: str) -> Problem:
+    """Return the problem of a config that differs from a CTF file, as a clause says."""
+    return Problem("optics_contradicted", "attention", f"{clause}.", remedy)
 
 
 def output_not_writable(folder: Path, error: OutputError) -> Problem:

@@ -160,7 +160,7 @@ def _ctf(pace: Pace) -> Iterator[Problem]:
             f"The CTF fit does not hold for {pace.ctf_not_trusted} of the last {pace.ctf_fits}"
             f" micrographs; most often: {pace.why_not_trusted}.",
             "Empty holes, thick ice or drift? Check microscope.voltage_kv and the pixel size, too."
-            " With a phase plate, set micrograph.ctf to off.",
+            " With a phase plate, or a dose too low for Thon rings, set micrograph.ctf to off.",
         )
 
 

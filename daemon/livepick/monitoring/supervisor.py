@@ -19,6 +19,7 @@ from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.cluster_view import ClusterView
 from livepick.core.contracts.job import CUDA
 from livepick.core.contracts.particle_state import ParticleState
+from livepick.core.imaging.ctf import Ctf
 from livepick.errors import LedgerError, ModelError
 from livepick.host.disks import Disk, Role, space_of
 from livepick.host.gpus import GpuMonitor
@@ -32,6 +33,7 @@ from livepick.monitoring.drift_monitor import DriftMonitor
 from livepick.monitoring.end_status import end_sentence
 from livepick.monitoring.health import Health, HealthCheck
 from livepick.monitoring.metrics.exporter import Metrics
+from livepick.monitoring.optics_check import OPTICS_REMEDY, optics_contradiction
 from livepick.monitoring.pace import empty_in_row
 from livepick.monitoring.problem import (
     Problem,
@@ -45,6 +47,7 @@ from livepick.monitoring.problem import (
     no_gpu,
     no_workers,
     nodes_unfit,
+    optics_contradicted,
     output_not_writable,
     output_obstructed,
     unexpected_errors,
@@ -97,6 +100,8 @@ class Supervisor:
         Returns the cluster as it is now; None if the workers are on this machine.
     is_ending
         Returns True while the session is ending.
+    ctf_of_program
+        Returns the latest CTF that another program has written, and the micrograph that it is of.
     """
 
     def __init__(
@@ -120,8 +125,10 @@ class Supervisor:
         cluster: Callable[[], ClusterView | None] = lambda: None,
         classes: Callable[[], MakingState] = MakingState,
         is_ending: Callable[[], bool] = lambda: False,
+        ctf_of_program: Callable[[], tuple[Path, Ctf] | None] = lambda: None,
     ) -> None:
         self._is_ending = is_ending
+        self._ctf_of_program = ctf_of_program
         self._classes = classes
         self._cluster = cluster
         self._particle = particle
@@ -230,6 +237,11 @@ class Supervisor:
             problems += nodes_unfit(cluster)
         return problems + list(map(gpu_set_aside, self._dispatch.devices_aside))
 
+    def _optics_problems(self) -> list[Problem]:
+        found = self._ctf_of_program()
+        clause = "" if found is None else optics_contradiction(self._config.optics, *found)
+        return [optics_contradicted(clause, OPTICS_REMEDY)] if clause else []
+
     def _problems(self) -> tuple[Problem, ...]:
         """Return the current problems, the most severe first."""
         problems = [
@@ -255,6 +267,7 @@ class Supervisor:
             since_seconds = time.time() - latest.at
             if since_seconds < UNEXPECTED_SECONDS:
                 problems.append(unexpected_errors(latest, self._unexpected.count))
+        problems += self._optics_problems()
         problems += map(drifted, findings_of(self._drift.drift))
         if self._provider not in ("", CUDA) and self._config.picking.device == "prefer-gpu":
             problems.append(no_gpu())

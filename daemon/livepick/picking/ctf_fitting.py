@@ -25,6 +25,7 @@ from livepick.errors import EngineError, LivepickError, VanishedFileError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ledger.ctf_queries import CtfQueries
 from livepick.ledger.inbox import CtfFitted
+from livepick.ledger.record_ctf import outcome_of
 from livepick.ledger.rows import MicrographRow
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.engine import Engine
@@ -46,6 +47,9 @@ ENGINE_PAUSE_SECONDS = 30.0
 """Time without fits after one that no worker could be found for."""
 
 REPICKS_PER_FIT = 10
+
+OFF = "off"
+"""Stands for the settings of the microscope while ``micrograph.ctf`` is off."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +100,7 @@ class CtfFitting:
         self._settings = ""
         self._nothing_is_due: tuple[int, frozenset[Path], int] | None = None
         self._logged: set[type[BaseException]] = set()
+        self._told: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -122,7 +127,10 @@ class CtfFitting:
             Writing to the ledger failed.
         """
         config = self._config()
-        if not config.micrograph.fits_ctf or time.monotonic() < self._pause_until:
+        if not config.micrograph.fits_ctf:
+            self._forget_untrusted()
+            return
+        if time.monotonic() < self._pause_until:
             return
         self._use_settings(str(config.optics))
         workers = (self._engine.capacity + 1) // 2  # which take one job, and have one waiting
@@ -157,6 +165,12 @@ class CtfFitting:
         else:
             self._give_up(row, error, message.settings)
         self._running.discard(row.id)
+
+    def _forget_untrusted(self) -> None:
+        """Forget the fits without figures: nobody is to act on them while fits are off."""
+        if self._settings != OFF:
+            self._ledger.ctf.forget_untrusted()
+            self._settings = OFF
 
     def _use_settings(self, settings: str) -> None:
         """Make fits with other settings, and those that failed before the start, due again."""
@@ -201,7 +215,10 @@ class CtfFitting:
             return  # the settings were edited while it ran: it is due again
         if not self._ledger.ctf.fitted(row.id, row.content, fit, settings):
             return
-        self._instruments.ctf_fitted("not_trusted" if fit.ctf is None else "trusted")
+        self._instruments.ctf_fitted(outcome_of(fit))
+        if not fit.is_possible and fit.reason not in self._told:
+            self._told.add(fit.reason)
+            _log.info("CTF: %s is not fitted: %s", printable(row.relative), fit.reason)
         if fit.ctf is not None:
             self._outputs.figures_changed()
             self._instruments.ctf_found(CtfFigures.of(fit.ctf))

@@ -7,7 +7,7 @@ page cache, and the picks do not wait.
 from livepick.core.contracts.job import CtfJob
 from livepick.core.formats.micrograph import read_picked
 from livepick.core.imaging import ctf_fit
-from livepick.core.imaging.ctf import CtfFit
+from livepick.core.imaging.ctf import CtfFit, pixels_too_large
 
 __all__ = ["fit_ctf"]
 
@@ -20,6 +20,8 @@ def fit_ctf(job: CtfJob) -> CtfFit:
     MicrographError
         The file is missing, has changed, or contains no image.
     """
+    if reason := pixels_too_large(job.pixel_size_angstrom):
+        return CtfFit(ctf=None, score=None, reason=reason, is_possible=False)  # without reading it
     micrograph = read_picked(job.path, job.version, job.pixel_size_angstrom)
     return ctf_fit.fit_ctf(
         micrograph.image,

@@ -170,8 +170,13 @@ class Sections:
     def _trends(self) -> str:
         counter = self._sources.queries.change_counter()
         if self._figures is None or self._figures[0] != counter:
-            summaries = figure_summaries(self._sources.queries.timeline())
-            self._figures = (counter, render_template("trends.html", summaries=summaries))
+            queries = self._sources.queries
+            html = render_template(
+                "trends.html",
+                summaries=figure_summaries(queries.timeline()),
+                not_fitted=queries.not_fitted(),
+            )
+            self._figures = (counter, html)
         return self._figures[1]
 
     def timeline(self, span: Span) -> bytes:

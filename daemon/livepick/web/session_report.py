@@ -13,7 +13,7 @@ import hashlib
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -114,6 +114,8 @@ class SessionReport:
     """Data of the plots over time."""
     summaries: tuple[FigureSummary, ...]
     """Distribution of the figures that have plots."""
+    not_fitted: Mapping[str, int]
+    """Reasons that micrographs have no CTF fit, such as too large pixels, and their numbers."""
     figures: tuple[FigureRow, ...]
     best: tuple[RankedMicrograph, ...]
     worst: tuple[RankedMicrograph, ...]
@@ -184,6 +186,7 @@ def _empty_report(config: Config, settings: str, made_at: float) -> SessionRepor
         picked_last=None,
         plots=timeline_plots(Timeline.empty()),
         summaries=figure_summaries(Timeline.empty()),
+        not_fitted={},
         figures=(),
         best=(),
         worst=(),
@@ -221,6 +224,7 @@ def _collect(
         picked_last=ledger.last_picked_at(),
         plots=timeline_plots(timeline),
         summaries=figure_summaries(timeline),
+        not_fitted=queries.not_fitted(),
         figures=ranking.figures,
         best=_pictured(ranking.best, ledger, config, pictures=pictures),
         worst=_pictured(ranking.worst, ledger, config, pictures=pictures),
@@ -269,6 +273,7 @@ def to_html(report: SessionReport) -> bytes:
         "session_report.html",
         report=report,
         summaries=report.summaries,
+        not_fitted=report.not_fitted,
         script=(script := _script()),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         uplot_style=_text("uplot", "uplot.min.css"),

@@ -10,6 +10,7 @@ def test_an_order_has_the_picks_above_the_threshold_in_the_order_they_landed(ave
     averaged_session.pick(12, picks=40)
     order = make_order(averaged_session.config, averaged_session.ledger.reader, threads=1)
     assert (order.first_id, order.last_id, order.model_version) == (1, 12, 1)
+    assert order.threshold == 0.5
     assert [len(m.picks) for m in order.micrographs] == [40] * 12
     assert order.micrographs[-1].path.name == "m0012.mrc"
     assert order.micrographs[0].version.inode == 0

@@ -17,13 +17,14 @@ MADE = make_class_averages(
     classes=8,
     good_classes=6,
     views=3,
+    threshold=None,
 )
 
 
-def rows(count, picks=40, *, version=1, first=1):
+def rows(count, picks=40, *, version=1, first=1, threshold=0.35):
     """Return micrographs with picks, the latest first."""
     return [
-        make_row(number, pick_count=picks, model_version=version)
+        make_row(number, pick_count=picks, model_version=version, threshold=threshold)
         for number in range(first + count - 1, first - 1, -1)
     ]
 
@@ -70,3 +71,13 @@ def test_the_newest_micrographs_are_averaged_up_to_the_largest_number_of_picks()
     assert [row.id for row in averaged(rows(100, 400), 1)] == list(range(100, 90, -1))
     assert len(averaged(rows(100, 300), 1)) == 14
     assert len(averaged(rows(100, 1), 1)) == 60
+
+
+def test_another_threshold_makes_them_due_once_all_picks_are_by_it():
+    """Junk that it removes must not stay on the page."""
+    last = dataclasses.replace(MADE, threshold=0.35)
+    assert why(rows(10), last) is None
+    assert why(rows(10, threshold=0.41), last) == "the threshold is 0.41 now"
+    mixed = rows(2, threshold=0.41, first=9) + rows(8)
+    assert why(mixed, last) is None
+    assert why(rows(10, threshold=0.41), MADE) is None  # not recorded by an earlier version

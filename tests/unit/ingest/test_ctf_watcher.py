@@ -62,6 +62,19 @@ def test_ctf_file_written_after_picking_is_found_and_judged(ledger, tmp_path):
     assert search(ledger) == 0
 
 
+def test_the_optics_of_the_latest_ctf_are_kept(ledger, tmp_path):
+    """They are compared with the config."""
+    pick(ledger, tmp_path, "a.mrc")
+    (tmp_path / "a.txt").write_text(CTFFIND.format(resolution=4.0))
+    with Database.read_only(ledger.database.path) as database:
+        watcher = CtfWatcher(LedgerReader(database), None, found=lambda _: None)
+        assert watcher.latest is None
+        watcher.search_once()
+    path, ctf = watcher.latest
+    assert path == tmp_path / "a.mrc"
+    assert (ctf.voltage_kv, ctf.spherical_aberration_mm) == (200.0, 1.4)
+
+
 def test_ctf_figures_survive_repicking_but_not_new_content(ledger, tmp_path):
     """New content is another exposure."""
     number = pick(ledger, tmp_path, "a.mrc")

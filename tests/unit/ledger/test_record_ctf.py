@@ -7,6 +7,7 @@ from factories import make_result
 from livepick.core.imaging.ctf import Ctf, CtfFit
 from livepick.core.imaging.quality import CtfFigures
 from livepick.ledger.ctf_queries import CtfQueries
+from livepick.ledger.page_queries import PageQueries
 
 SETTINGS = "300 kV"
 FIGURES = CtfFigures(9_000.0, 8_500.0, 15.0, 3.5)
@@ -20,6 +21,7 @@ CTF = Ctf(
     fit_resolution_angstrom=4.0,
 )
 TRUSTED = CtfFit(ctf=CTF, score=0.4)
+NOT_FITTED = CtfFit(ctf=None, score=None, reason="too large pixels", is_possible=False)
 NOT_TRUSTED = CtfFit(ctf=None, score=0.05, reason="no Thon rings")
 
 
@@ -60,6 +62,28 @@ def test_a_fit_that_is_not_trusted_has_no_figures(ledger, picked):
     assert due(ledger) == []
 
 
+def test_a_micrograph_that_cannot_be_fitted_is_counted_with_its_reason(ledger, picked):
+    """It has an outcome of its own, until another program has measured its CTF."""
+    assert ledger.ctf.fitted(picked, 1, NOT_FITTED, SETTINGS)
+    row = ledger.reader.get(picked)
+    assert (row.ctf_outcome, row.ctf_score) == ("not_fitted", None)
+    assert due(ledger) == []
+    assert PageQueries(ledger.database).not_fitted() == {"too large pixels": 1}
+    ledger.ctf.found(picked, 1, FIGURES)
+    assert PageQueries(ledger.database).not_fitted() == {}
+
+
+def test_without_fits_only_the_trusted_ones_are_kept(ledger, picked):
+    """The others are due again once fits are on."""
+    ledger.ctf.fitted(picked, 1, TRUSTED, SETTINGS)
+    assert ledger.ctf.forget_untrusted() == 0
+    ledger.ctf.fitted(picked, 1, NOT_TRUSTED, SETTINGS)
+    assert ledger.ctf.forget_untrusted() == 1
+    row = ledger.reader.get(picked)
+    assert (row.ctf_outcome, row.ctf_reason) == (None, None)
+    assert due(ledger) == [picked]
+
+
 def test_another_program_wins(ledger, picked):
     """Its figures replace fitted ones, and no later fit replaces them."""
     ledger.ctf.fitted(picked, 1, TRUSTED, SETTINGS)
@@ -78,7 +102,9 @@ def test_other_settings_and_failures_are_fitted_again(ledger, picked):
     ledger.picked(other, make_result())
     ledger.ctf.fitted(picked, 1, TRUSTED, SETTINGS)
     ledger.ctf.failed(other.id, 1, "b.mrc: gone", SETTINGS)
-    assert CtfQueries(ledger.database).outcomes() == {"trusted": 1, "not_trusted": 0, "failed": 1}
+    assert CtfQueries(ledger.database).outcomes() == {
+        "trusted": 1, "not_trusted": 0, "not_fitted": 0, "failed": 1,
+    }  # fmt: skip
     assert "gone" in ledger.reader.get(other.id).ctf_reason
 
     assert ledger.ctf.forget_fits(SETTINGS) == 1

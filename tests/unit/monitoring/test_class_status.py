@@ -18,7 +18,7 @@ from livepick.monitoring.class_status import (
 )
 
 ROW = make_class_averages()
-MADE = ClassesStatus(ROW, landed_last=900.0, model_version=1)
+MADE = ClassesStatus(ROW, landed_last=900.0, model_version=1, threshold=0.35)
 
 
 def few(**changes):
@@ -60,6 +60,8 @@ def test_the_sentence_says_the_share_and_of_what_and_when_they_are():
         ({"making": MakingState(fault="no memory")}, "New ones cannot be made: no memory."),
         ({"making": MakingState(is_off=True)}, "No more are made (class_averages.enabled)."),
         ({"model_version": 2}, "They are of picks by model 1."),
+        ({"threshold": 0.41}, "They are of picks above 0.35, and the threshold is 0.41 now."),
+        ({"threshold": 0.41, "model_version": 2}, "They are of picks by model 1."),
     ],
 )
 def test_what_is_stale_says_so(changes, words):

@@ -368,6 +368,17 @@ def not_trusted(count, *, fits, source=None):
     return judge
 
 
+def test_ctf_fits_that_say_nothing_new_are_not_reported(say):
+    """Too large pixels, bad micrographs, and those without picks: their own lines report them."""
+
+    def spoilt(**values):
+        return lambda number: not_trusted(40, fits=40)(number) | values
+
+    assert say(judge=spoilt(ctf_outcome="not_fitted", ctf_score=None)).level == "good"
+    assert say(judge=spoilt(quality_verdict="bad")).kind == "poor_quality"
+    assert say(picks=0, judge=not_trusted(40, fits=40)).kind == "no_picks"
+
+
 def test_ctf_fits_that_do_not_hold_are_reported_when_they_are_most(say):
     """None is reported of a few; figures of another program do not count."""
     assert say(judge=not_trusted(20, fits=40)).level == "good"

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import mrcfile
 import numpy as np
 import pytest
+from ctf_texts import CTFFIND
 
 from factories import make_card, make_config, publish_bundle
 from livepick import cli
@@ -469,3 +470,26 @@ def test_products_that_an_own_exclude_lets_in_are_a_warning(tmp_path: Path) -> N
     result = _tried(tmp_path / "session.yaml")["micrographs"]
     assert result.verdict == "warning"
     assert "mic_ctf.mrc" in result.found
+
+
+def test_pixels_too_large_for_a_ctf_fit_are_told(tmp_path: Path) -> None:
+    """It is not a fault: micrographs are picked all the same, without a defocus."""
+    _micrograph(tmp_path / "in", 4.0)
+    check = _tried(_config(tmp_path))["CTF fit"]
+    assert check.verdict == "ok"
+    assert check.found == (
+        "none: pixels of 4 Å are too large for a CTF fit, which needs 3 Å or less"
+    )
+    assert "CTF fit" not in _tried(_config(tmp_path, "micrograph: {ctf: off}"))
+
+
+def test_a_ctf_file_of_another_voltage_is_told(tmp_path: Path) -> None:
+    """Where no file tells the voltage, nothing is known, and nothing is said."""
+    _micrograph(tmp_path / "in", 1.5)
+    assert not {"microscope", "CTF fit"} & _tried(_config(tmp_path)).keys()
+    (tmp_path / "in" / "mic.txt").write_text(CTFFIND)
+    check = _tried(_config(tmp_path))["microscope"]
+    assert check.verdict == "warning"
+    assert "microscope.voltage_kv is 300 kV, and the CTF file says 200 kV" in check.found
+    right = "microscope: {voltage_kv: 200, spherical_aberration_mm: 1.4}"
+    assert "microscope" not in _tried(_config(tmp_path, right))

@@ -14,6 +14,7 @@ from livepick.core.contracts.cluster_view import ClusterView, NodeView
 from livepick.core.contracts.device_aside import DeviceAside
 from livepick.core.evaluation.drift_test import Change, Drift
 from livepick.core.formats.file_version import FileVersion
+from livepick.core.imaging.ctf import Ctf
 from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import VERDICTS
 from livepick.errors import EditedError, EngineError, LedgerWriteError, OccupiedError, OutputError
@@ -25,6 +26,14 @@ from livepick.ledger.session_rows import Rebuilt
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.supervisor import UNEXPECTED_SECONDS, Supervisor
 
+OF_PROGRAM = Ctf(
+    defocus_u_angstrom=12_000.0,
+    defocus_v_angstrom=11_000.0,
+    astigmatism_angle_degrees=30.0,
+    voltage_kv=200.0,
+    spherical_aberration_mm=1.4,
+    amplitude_contrast=0.1,
+)
 ROOM = Space(50, 100, device=1)
 THINNER = Change("fewer_picks", before=66, now=40)
 
@@ -341,6 +350,20 @@ def test_workers_of_a_cluster_that_do_not_fit_are_a_problem_for_each_reason(part
     )
     assert first.remedy.startswith("Mount the watched folder there, at the same path. livepick")
     assert second.sentence == "The worker n9 of the cluster gets no jobs: CUDA failure 999."
+
+
+def test_a_ctf_file_of_another_microscope_is_a_problem_until_the_config_agrees(parts, make_config):
+    """Voltage and spherical aberration are compared; the amplitude contrast is a choice."""
+    parts.supervisor._ctf_of_program = lambda: (Path("/data/in/mic_1.mrc"), OF_PROGRAM)
+    (problem,) = parts.problems
+    assert (problem.kind, problem.level) == ("optics_contradicted", "attention")
+    assert problem.sentence == (
+        "microscope.voltage_kv is 300 kV, and the CTF file says 200 kV;"
+        " microscope.spherical_aberration_mm is 2.7 mm, and the CTF file says 1.4 mm (mic_1.mrc)."
+    )
+    microscope = {"voltage_kv": 200, "spherical_aberration_mm": 1.4}
+    parts.supervisor.use_config(make_config(microscope=microscope))
+    assert parts.problems == ()
 
 
 def test_the_metrics_follow_the_workers_of_a_cluster(parts):

@@ -1,11 +1,14 @@
 """CTF fits of picked micrographs, with threads for workers and a ledger on disk."""
 
+import dataclasses
 import threading
+from pathlib import Path
 
 import pytest
 from dispatch_session import ROOT, find_two
 
-from livepick.core.contracts.job import WorkerDiedError
+from livepick.core.contracts.job import CtfJob, WorkerDiedError
+from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.ctf import Ctf, CtfFit
 from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import ContentError, EngineError
@@ -13,7 +16,12 @@ from livepick.ledger.inbox import CtfFound
 from livepick.picking import ctf_fitting
 from livepick.picking import engine as engines
 from livepick.picking.ctf_fitting import CtfFitting
+from livepick.picking.fit_ctf import fit_ctf
 
+JOB = CtfJob(
+    Path("/nowhere/mic.mrc"), FileVersion(1, 1, 1), 3.1, voltage_kv=300.0,
+    spherical_aberration_mm=2.7, amplitude_contrast=0.07,
+)  # fmt: skip
 FIGURES = CtfFigures(9_000.0, 8_500.0, 15.0, 3.5)
 
 
@@ -75,6 +83,32 @@ def test_picked_micrographs_are_fitted(fits):
     calls = run.instruments.calls
     assert (calls["ctf_fitted", "trusted"], calls["ctf_fitted", "not_trusted"]) == (1, 1)
     assert calls["ctf_found"] == 1
+
+
+def test_what_cannot_be_fitted_is_counted_apart_and_said_once(fits, caplog):
+    """Pixels that are too large are no failure of the fit, and the file is not read for it."""
+    caplog.set_level("INFO")
+    large = [dataclasses.replace(JOB, path=Path(f"/nowhere/{n}.mrc")) for n in range(2)]
+    outcomes = {job.path.name: fit_ctf(job) for job in large}
+    run = fits(lambda job: outcomes[job.path.name])
+    run.land(*outcomes).start()
+    run.until(lambda: fitted(run) == dict.fromkeys(outcomes, "not_fitted"))
+    run.stop()
+    assert run.instruments.calls["ctf_fitted", "not_fitted"] == 2
+    assert caplog.text.count("pixels of 3.1 Å are too large") == 1
+    assert run.rows()["0.mrc"].ctf_reason.startswith("pixels of 3.1 Å are too large")
+
+
+def test_fits_without_figures_are_forgotten_when_fits_are_off(fits):
+    """The remedy of fits that do not hold clears what was said about them."""
+    run = fits(lambda job: (trusted if job.path.name == "a.mrc" else not_trusted)(job))
+    run.land("a.mrc", "b.mrc").start()
+    run.until(lambda: len(fitted(run)) == 2)
+    fits.edit(micrograph={"ctf": "off"})
+    run.until(lambda: fitted(run) == {"a.mrc": "trusted"})
+    fits.edit()
+    run.until(lambda: fitted(run) == {"a.mrc": "trusted", "b.mrc": "not_trusted"})
+    run.stop()
 
 
 def test_picks_come_first(fits):

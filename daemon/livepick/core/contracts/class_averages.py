@@ -97,6 +97,8 @@ class ClassesOrder(_Record):
     """Smallest number of a micrograph in the ledger."""
     last_id: int
     """Largest number of a micrograph in the ledger."""
+    threshold: float | None = None
+    """Threshold of the picks of the last micrograph; None in orders of earlier versions."""
     threads: int = 1
     """Number of CPU threads."""
     micrographs: list[OrderedMicrograph]

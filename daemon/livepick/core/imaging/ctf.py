@@ -11,9 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ctf", "CtfFit", "contrast_transfer", "flip_phases", "wavelength_angstrom"]
+__all__ = [
+    "Ctf",
+    "CtfFit",
+    "contrast_transfer",
+    "flip_phases",
+    "pixels_too_large",
+    "wavelength_angstrom",
+]
 
 Image = NDArray[np.float32]
+
+LARGEST_PIXEL_ANGSTROM = 3.0
+"""Largest pixel size to which a CTF is fitted; larger ones show few Thon rings."""
 
 MOST_KV = 3000.0
 """Highest voltage of an electron microscope, with room."""
@@ -81,7 +91,20 @@ class CtfFit:
     there is too little of the micrograph to have a spectrum."""
 
     reason: str = ""
-    """Reason that it cannot be trusted, in words."""
+    """Reason that it cannot be trusted or made, in words."""
+
+    is_possible: bool = True
+    """False if no such micrograph can be fitted, however good it is."""
+
+
+def pixels_too_large(pixel_size_angstrom: float) -> str:
+    """Return why no CTF can be fitted with pixels of this size, in words; empty if it can."""
+    if pixel_size_angstrom <= LARGEST_PIXEL_ANGSTROM:
+        return ""
+    return (
+        f"pixels of {pixel_size_angstrom:.3g} Å are too large for a CTF fit, which needs"
+        f" {LARGEST_PIXEL_ANGSTROM:g} Å or less"
+    )
 
 
 def wavelength_angstrom(voltage_kv: float) -> float:

@@ -14,15 +14,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from livepick.core.imaging.ctf import Ctf, CtfFit
+from livepick.core.imaging.ctf import Ctf, CtfFit, pixels_too_large
 from livepick.core.imaging.ctf_search import Candidate, Rings, best_search
-from livepick.core.imaging.ctf_spectrum import polar_spectrum
+from livepick.core.imaging.ctf_spectrum import is_too_small, polar_spectrum
 from livepick.core.imaging.ctf_trust import doubt, reach
 
 __all__ = ["fit_ctf"]
-
-COARSEST_PIXEL_ANGSTROM = 3.0
-"""Largest pixel size; with larger ones there are few rings, and no resolution to report."""
 
 
 def fit_ctf(
@@ -44,12 +41,14 @@ def fit_ctf(
     voltage_kv, spherical_aberration_mm, amplitude_contrast
         Settings of the microscope, as in ``Ctf``.
     """
-    if pixel_size_angstrom > COARSEST_PIXEL_ANGSTROM:
-        reason = f"pixels of {pixel_size_angstrom:g} Å are too coarse for a fit"
-        return CtfFit(ctf=None, score=None, reason=reason)
+    if reason := pixels_too_large(pixel_size_angstrom):
+        return CtfFit(ctf=None, score=None, reason=reason, is_possible=False)
+    if is_too_small(image.shape, pixel_size_angstrom=pixel_size_angstrom):
+        reason = "the micrograph is too small for a CTF fit"
+        return CtfFit(ctf=None, score=None, reason=reason, is_possible=False)
     spectrum = polar_spectrum(image, pixel_size_angstrom=pixel_size_angstrom)
     if spectrum is None:
-        return CtfFit(ctf=None, score=None, reason="too small, or too little of it is even")
+        return CtfFit(ctf=None, score=None, reason="too little of the micrograph is even")
     microscope = Ctf(
         defocus_u_angstrom=0.0,
         defocus_v_angstrom=0.0,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-__all__ = ["SECTORS", "SECTOR_ANGLES", "PolarSpectrum", "polar_spectrum"]
+__all__ = ["SECTORS", "SECTOR_ANGLES", "PolarSpectrum", "is_too_small", "polar_spectrum"]
 
 Image = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -85,13 +85,10 @@ def polar_spectrum(image: NDArray[Any], *, pixel_size_angstrom: float) -> PolarS
     pixel_size_angstrom
         Its pixel size.
     """
-    factor = max(1, int(LARGEST_PIXEL_ANGSTROM / pixel_size_angstrom))
-    pixel = factor * pixel_size_angstrom
-    shape = (image.shape[0] // factor, image.shape[1] // factor)
-    if min(shape) < SMALLEST_TILE_PX:
+    factor, shape, side = _layout(image.shape, pixel_size_angstrom)
+    if min(shape) < side:
         return None
-    side = fft.next_fast_len(min(round(TILE_ANGSTROM / pixel), min(shape) // 2), real=True)
-    side = min(max(side // 2 * 2, SMALLEST_TILE_PX), LARGEST_TILE_PX)
+    pixel = factor * pixel_size_angstrom
     window, (where, counts, radii) = _hann(side), _sectors(side)
     last = int(side * min(HIGHEST, pixel / FINEST_ANGSTROM))
     variances, sums = [], []
@@ -115,6 +112,21 @@ def polar_spectrum(image: NDArray[Any], *, pixel_size_angstrom: float) -> PolarS
         halves=(powers[::2].mean(axis=0), powers[1::2].mean(axis=0)),
         tiles=len(powers),
     )
+
+
+def is_too_small(shape: tuple[int, ...], *, pixel_size_angstrom: float) -> bool:
+    """Return True if a micrograph of this shape ``(height, width)`` has too few tiles."""
+    _, binned, side = _layout(shape, pixel_size_angstrom)
+    return min(binned) < side or len(_corners(binned, side)) < LEAST_TILES
+
+
+def _layout(shape: tuple[int, ...], pixel_size_angstrom: float) -> tuple[int, tuple[int, int], int]:
+    """Return the binning factor, the shape after it, and the side of a tile."""
+    factor = max(1, int(LARGEST_PIXEL_ANGSTROM / pixel_size_angstrom))
+    binned = (shape[0] // factor, shape[1] // factor)
+    wished = min(round(TILE_ANGSTROM / (factor * pixel_size_angstrom)), min(binned) // 2)
+    side = fft.next_fast_len(max(wished, SMALLEST_TILE_PX), real=True)
+    return factor, binned, min(side // 2 * 2, LARGEST_TILE_PX)
 
 
 def _corners(shape: tuple[int, int], side: int) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from livepick.config.alert_thresholds import LATEST
 from livepick.core.imaging.quality import CtfFigures, Quality
 from livepick.core.imaging.quality_limits import VERDICTS, QualityVerdict, judge
 from livepick.ledger.rows import CTF_OUTCOMES, CtfOutcome, MicrographRow
+from livepick.monitoring.ctf_fits import judged_fits
 from livepick.monitoring.metrics.instruments import InstrumentFactory
 
 __all__ = ["CTF_HISTOGRAMS", "QUALITY_FIGURES", "SCORE_BUCKETS", "QualityMetrics"]
@@ -125,12 +126,14 @@ class QualityMetrics:
         }
         self._latest_fits = make.gauge(
             "latest_ctf_fits",
-            f"Do the CTF fits hold? Those of the {LATEST} micrographs that landed last.",
+            f"Do the CTF fits hold? Those of the {LATEST} micrographs that landed last; bad ones"
+            " and those without picks do not count.",
             outcome=CTF_OUTCOMES,
         )
         self._fits = make.counter(
             "ctf_fits",
-            "Do the CTF fits hold? Fits by their outcome; one that is not trusted has no figures.",
+            "Do the CTF fits hold? Fits by their outcome; one that is not trusted has no figures,"
+            " and a micrograph with too large pixels is not fitted.",
             outcome=CTF_OUTCOMES,
         )
 
@@ -165,6 +168,6 @@ class QualityMetrics:
         for verdict in VERDICTS:
             self._in_ledger.labels(verdict).set(verdicts[verdict])
             self._latest.labels(verdict).set(of_latest[verdict])
-        outcomes = collections.Counter(row.ctf_outcome for row in latest)
+        outcomes = collections.Counter(row.ctf_outcome for row in judged_fits(latest))
         for outcome in CTF_OUTCOMES:
             self._latest_fits.labels(outcome).set(outcomes[outcome])

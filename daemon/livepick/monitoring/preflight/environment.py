@@ -26,7 +26,7 @@ from livepick.monitoring.preflight.folders import (
     watched_folder,
     writable_folder,
 )
-from livepick.monitoring.preflight.micrographs import defocus, pixel_size, watched_files
+from livepick.monitoring.preflight.micrographs import ctf, pixel_size, watched_files
 from livepick.monitoring.preflight.on_picked import on_picked
 from livepick.monitoring.preflight.output import output_folder
 from livepick.monitoring.preflight.particle import particle
@@ -68,8 +68,7 @@ def check_environment(written: WrittenConfig) -> Iterator[Check]:
         yield picking_device(config)
     yield trainer(config)
     yield first_picks(config)
-    if (place := config.micrograph.ctf_place) is not None:
-        yield defocus(place)
+    yield from ctf(config)
     yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
     yield free_space("output disk", config.output.directory, OUTPUT_GIB)
     yield free_space("state disk", config.state.directory, STATE_GIB)

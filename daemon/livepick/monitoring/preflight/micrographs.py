@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,15 +12,20 @@ from livepick.core.formats.ctf_files import find_ctfs
 from livepick.core.formats.header import printable
 from livepick.core.formats.micrograph import read_header
 from livepick.core.formats.pixel_size import resolve_pixel_size
+from livepick.core.imaging.ctf import pixels_too_large
 from livepick.errors import LivepickError
 from livepick.ingest.presets import Rules, rules_for
 from livepick.ingest.products import product_by_name
 from livepick.ingest.scan import Scan
 from livepick.ingest.skipped import SKIP_KINDS, SkippedView
 from livepick.ledger.session_rows import SkippedFiles
+from livepick.monitoring.optics_check import OPTICS_REMEDY, optics_contradiction
 from livepick.monitoring.preflight.check import Check
 
-__all__ = ["defocus", "micrographs", "pixel_size", "watched_files"]
+__all__ = ["ctf", "micrographs", "pixel_size", "watched_files"]
+
+MOST_COMPARED = 20
+"""Number of micrographs whose CTF files are compared with the config."""
 
 MOST_NAMES = 300_000
 """Number of names in a watched folder after which the search for micrographs ends."""
@@ -143,9 +149,28 @@ def _left_out(files: SkippedFiles) -> Check:
     return Check("left out", "warning" if view.is_suspicious else "ok", view.words, view.remedy)
 
 
-def defocus(place: Path) -> Check:
-    """Check that the configured CTF files can be read."""
-    _, faults = find_ctfs(place, [])
-    if faults:
-        return Check("defocus", "fault", faults[0].what, faults[0].remedy)
-    return Check("defocus", "ok", str(place))
+def ctf(config: Config) -> Iterator[Check]:
+    """Check that CTF files can be read and agree with the config, and that fits are possible."""
+    place = config.micrograph.ctf_place
+    paths = list(itertools.islice(micrographs(config), MOST_COMPARED))
+    found, faults = find_ctfs(place, paths)
+    if place is not None:
+        if faults:
+            yield Check("defocus", "fault", faults[0].what, faults[0].remedy)
+        else:
+            yield Check("defocus", "ok", str(place))
+    clauses = (optics_contradiction(config.optics, path, each) for path, each in found.items())
+    if clause := next(filter(None, clauses), ""):
+        yield Check("microscope", "warning", clause, OPTICS_REMEDY)
+    if config.micrograph.fits_ctf and (reason := _why_not_fitted(config, paths)):
+        yield Check("CTF fit", "ok", f"none: {reason}")
+
+
+def _why_not_fitted(config: Config, paths: Sequence[Path]) -> str:
+    """Return why the first micrograph cannot have a CTF fit; empty if it can, or is not known."""
+    size = config.micrograph.pixel_size_angstrom
+    if paths:
+        with contextlib.suppress(LivepickError):
+            header, trust = read_header(paths[0]), config.micrograph.trust
+            size = resolve_pixel_size(paths[0], header, size, trust=trust).angstrom
+    return pixels_too_large(size) if size is not None else ""

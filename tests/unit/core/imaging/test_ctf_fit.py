@@ -102,18 +102,21 @@ def test_a_phase_plate_gives_no_figures():
     assert fit(amorphous(dataclasses.replace(CTF, phase_shift_degrees=90.0))).ctf is None
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (300, 200), (256, 4000)])
+@pytest.mark.parametrize("shape", [(8, 8), (300, 200), (256, 300), (255, 4000)])
 def test_small_images_have_no_figures(shape):
+    """Nor can any image of that size have them."""
     found = fit(np.random.default_rng(4).standard_normal(shape))
-    assert found.ctf is None
-    assert found.reason
+    assert (found.ctf, found.is_possible) == (None, False)
+    assert "too small" in found.reason
 
 
 def test_constant_images_and_coarse_pixels_have_no_figures():
-    assert fit(np.zeros((SIDE_PX, SIDE_PX))).ctf is None
+    """A constant image is a bad one of its kind, but no image with coarse pixels can be fitted."""
+    constant = fit(np.zeros((SIDE_PX, SIDE_PX)))
+    assert (constant.ctf, constant.is_possible) == (None, True)
     found = fit(amorphous(CTF), pixel=4.0)
-    assert (found.ctf, found.score) == (None, None)
-    assert "too coarse" in found.reason
+    assert (found.ctf, found.score, found.is_possible) == (None, None, False)
+    assert found.reason == "pixels of 4 Å are too large for a CTF fit, which needs 3 Å or less"
 
 
 def test_tiles_that_differ_are_left_out():
@@ -126,7 +129,7 @@ def test_tiles_that_differ_are_left_out():
     assert fit(image).ctf is not None
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float64])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float16, np.float64])
 def test_any_kind_of_pixels_is_fitted(kind):
     """And the micrograph is not changed."""
     image = (amorphous(CTF) * 8 + 100).clip(0, 255).astype(kind)
