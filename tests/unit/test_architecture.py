@@ -83,3 +83,15 @@ def test_test_files_have_names_of_their_own(kind: str) -> None:
     names = [path.name for path in (ROOT / "tests" / kind).rglob("test_*.py")]
 
     assert sorted(names) == sorted(set(names))
+
+
+def test_the_service_of_an_instrument_is_small() -> None:
+    """It loads neither numpy nor a library for micrographs: its sessions do."""
+    code = (
+        "import sys, livepick.commands.run, livepick.instrument.supervisor\n"
+        f"print(sorted({HEAVY | {'numpy', 'mrcfile', 'sqlite3'}!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from livepick.commands.program_log import log_to_stderr
+from livepick.config.instrument_config import is_instrument
 from livepick.config.yaml_loader import load_config
 from livepick.errors import DamagedLedgerError, StateFolderGoneError
 from livepick.host.systemd import Systemd
@@ -33,9 +34,15 @@ def run(
 ) -> None:
     """Watch the folders of a config, pick, train and pick again, until stopped.
 
+    With the config of an instrument (a section sessions), each folder that matches its pattern is a
+    session, which is picked by a process of its own.
+
     SIGTERM and SIGINT stop it cleanly; the next start continues where it was. An edit of the config
     is applied within seconds, or at once on SIGHUP.
     """
+    if is_instrument(config):
+        _run_instrument(config)
+        return
     # No other command needs the modules of the service.
     from livepick.config.reload import ConfigFile  # noqa: PLC0415
     from livepick.ledger.damage import mark_damaged  # noqa: PLC0415
@@ -68,3 +75,13 @@ def run(
             settings = service.settings  # the file may have a fault now, which is reported again
             file.forget()
         place = service.place
+
+
+def _run_instrument(config: Path) -> None:
+    from livepick.config.instrument_config import load_instrument  # noqa: PLC0415
+    from livepick.config.reload import ConfigFile  # noqa: PLC0415
+    from livepick.instrument.supervisor import SessionSupervisor  # noqa: PLC0415
+
+    log_to_stderr()
+    file = ConfigFile(config)  # before it is read
+    SessionSupervisor(load_instrument(config), file, Systemd(os.environ)).run()

@@ -6,7 +6,7 @@ a file.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from livepick.host.foreign_files import errors_of_file, read_bounded
 
 __all__ = [
     "Document",
+    "as_commented_yaml",
     "as_yaml",
+    "config_error",
     "load_config",
     "parse_config",
     "parse_document",
@@ -110,6 +112,11 @@ def parse_config(text: str, path: Path) -> WrittenConfig:
         As in ``load_config``.
     """
     document = parse_document(text, path)
+    if "sessions" in document.values:
+        raise ConfigError(
+            f"{path} is the config of an instrument, which has many sessions",
+            f"Name the config of a session: livepick list {path} shows them.",
+        )
     faults = list(document.faults)
     with errors_of_file(path, ConfigError, _REMEDY):
         folder = path.absolute().parent
@@ -120,7 +127,7 @@ def parse_config(text: str, path: Path) -> WrittenConfig:
         else:
             if not faults:
                 return config if config.particle.is_automatic else resolve(config, None)
-    raise _config_error(path, [(document.line_of(fault.path), fault.sentence) for fault in faults])
+    raise config_error(path, [(document.line_of(fault.path), fault.sentence) for fault in faults])
 
 
 def as_yaml(config: WrittenConfig) -> str:
@@ -130,6 +137,24 @@ def as_yaml(config: WrittenConfig) -> str:
     """
     values = config.model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def as_commented_yaml(sections: Mapping[str, Mapping[str, tuple[Any, str]]]) -> str:
+    """Return a text of sections, in which a comment follows each setting.
+
+    Parameters
+    ----------
+    sections
+        For each section and key, the value (as JSON has it) and the comment, in one line.
+    """
+    rows = []
+    for section, settings in sections.items():
+        rows.append(f"{section}:")
+        for key, (value, comment) in settings.items():
+            text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=10_000)
+            first, *others = text.rstrip("\n").split("\n")
+            rows += [f"  {first}  # {comment}", *(f"  {row}" for row in others)]
+    return "\n".join([*rows, ""])
 
 
 def read_text(path: Path, *, remedy: str = _START) -> str:
@@ -209,23 +234,23 @@ def _parse_document(text: str, path: Path, sections: str) -> Document:
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:  # a character that YAML forbids
-        raise _config_error(path, [(None, f"it is not valid YAML: {error}")]) from error
+        raise config_error(path, [(None, f"it is not valid YAML: {error}")]) from error
     try:
         node = loader.get_single_node()
         if node is None:
-            raise _config_error(path, [(None, "it is empty")])
+            raise config_error(path, [(None, "it is empty")])
         if not isinstance(node, yaml.MappingNode):
             line = node.start_mark.line + 1
-            raise _config_error(path, [(line, f"it has no sections such as {sections}")])
+            raise config_error(path, [(line, f"it has no sections such as {sections}")])
         lines: dict[KeyPath, int] = {}
         faults: list[Fault] = []
         _note_lines(node, (), lines, faults)
         values = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _config_error(path, [(mark.line + 1 if mark else None, _plain(error))]) from error
+        raise config_error(path, [(mark.line + 1 if mark else None, _plain(error))]) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise _config_error(path, [(None, f"it is not valid YAML: {error}")]) from error
+        raise config_error(path, [(None, f"it is not valid YAML: {error}")]) from error
     finally:
         loader.dispose()
     filled = {key: {} if value is None else value for key, value in values.items()}
@@ -281,7 +306,8 @@ def _plain(error: yaml.MarkedYAMLError) -> str:
     return next(known, f"it is not valid YAML: {problem}")
 
 
-def _config_error(path: Path, faults: list[tuple[int | None, str]]) -> ConfigError:
+def config_error(path: Path, faults: Sequence[tuple[int | None, str]]) -> ConfigError:
+    """Return one error for all faults of a file, each with its line, if it is known."""
     listed = [
         f"line {line}: {sentence}" if line is not None else sentence
         for line, sentence in sorted(faults, key=lambda fault: fault[0] or 0)

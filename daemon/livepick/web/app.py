@@ -34,6 +34,7 @@ from livepick.web.routes import (
     for_report,
     for_timeline,
 )
+from livepick.web.session_figures import for_overview
 from livepick.web.thumbnails import Submit, Thumbnails
 
 __all__ = ["App", "create_app"]
@@ -92,6 +93,7 @@ def create_app(
         *for_page(sections, live, page_thread),
         *for_report(sources, page_thread),
         *for_timeline(sections, page_thread),
+        *for_overview(sections, sources, page_thread),
         *for_micrographs(sections, sources, page_thread),
         *for_pictures(sources, Thumbnails(sources.ledger, sources.config, submit), page_thread),
     ]

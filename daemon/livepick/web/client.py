@@ -16,23 +16,18 @@ from livepick.config.schema import Config
 from livepick.config.web_config import read_protection
 from livepick.core.contracts.cluster_view import ClusterView
 from livepick.errors import ConfigError
-from livepick.host.local_socket import connect_local
 from livepick.host.lock import holder, lock_file
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.human_units import span
 from livepick.monitoring.problem import Problem
-from livepick.web.address_file import SOCKET, AddressFile, page_url
+from livepick.web.address_file import AddressFile, page_url
+from livepick.web.service_socket import TIMEOUT_SECONDS, service_answer
 
 __all__ = ["HEADLINE", "ServiceState", "ServiceStatus", "service_answer", "service_status"]
 
 HEADLINE: Final = "/headline.json"
 """URL path of the page's headline as JSON, for programs."""
-
-TIMEOUT_SECONDS = 2.5
-"""Timeout of a request. An answer takes milliseconds; a terminal must not wait for a lost one."""
-
-MOST_BYTES = 1 << 20
 
 START_SECONDS = 300.0
 """Maximum duration of a start, including a first start with a GPU."""
@@ -129,52 +124,9 @@ def _query(config: Config, address: str, restart: str, timeout_seconds: float) -
     return ServiceStatus("running", doing, top.problems, page, top.cluster)
 
 
-def service_answer(state: Path, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> bytes:
-    """Return what the running service of a state folder answers to a request, whatever its status.
-
-    Raises
-    ------
-    OSError, http.client.HTTPException
-        It does not answer.
-    """
-    address = AddressFile(state).read()
-    connection = _connect(state / SOCKET, address, timeout_seconds)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().read(MOST_BYTES)
-    finally:
-        connection.close()
-
-
 def _page_url(config: Config, address: str) -> str:
     try:
         tls = read_protection(config.web).tls_server_config is not None
     except ConfigError:  # the service reports it; or this user may not read the file
         tls = config.web.web_config_file is not None
     return page_url(config.web, address, tls=tls)
-
-
-class _LocalConnection(http.client.HTTPConnection):
-    """HTTP over the socket of a state folder."""
-
-    def __init__(self, path: Path, timeout_seconds: float) -> None:
-        super().__init__("localhost", timeout=timeout_seconds)
-        self._path = path
-        self._timeout_seconds = timeout_seconds
-
-    def connect(self) -> None:
-        self.sock = connect_local(self._path, timeout_seconds=self._timeout_seconds)
-
-
-def _connect(path: Path, address: str, timeout_seconds: float) -> http.client.HTTPConnection:
-    """Return a connection through the socket, or to the address if there is no socket.
-
-    Without one, for example on a file system that has none, only an address without TLS and
-    passwords can be queried.
-    """
-    local = _LocalConnection(path, timeout_seconds)
-    try:
-        local.connect()
-    except OSError:
-        return http.client.HTTPConnection(address, timeout=timeout_seconds)
-    return local

@@ -109,7 +109,7 @@ class Sections:
     def _make(self) -> dict[str, str]:
         sources, config = self._sources, self._sources.config()
         ledger, status, now = sources.ledger, sources.status(), time.time()
-        pace = self._pace(now)
+        pace = self.pace(now)
         top = self._headline(status, pace, now)
         tiles = [self._tile(row.id) for row in ledger.latest(NEWEST, picked=True)]
         shown = [tile for tile in tiles if tile is not None]
@@ -145,7 +145,8 @@ class Sections:
             "failures": _failures(status),
         }
 
-    def _pace(self, now: float) -> Pace:
+    def pace(self, now: float) -> Pace:
+        """Return the recent pace of the session."""
         ledger, hourly = self._sources.ledger, self._sources.queries.hourly(now)
         return pace_of(ledger.latest(LATEST), hourly, collected=ledger.last_collected())
 
@@ -157,7 +158,7 @@ class Sections:
     def headline(self) -> Headline:
         """Return the headline of the page."""
         now = time.time()
-        return self._headline(self._sources.status(), self._pace(now), now)
+        return self._headline(self._sources.status(), self.pace(now), now)
 
     def _classes(self, status: Status) -> str:
         view = view_classes(status.classes, self._sources.config().state.directory)

@@ -6,17 +6,14 @@ connect, so they need neither a name, a certificate nor a password, and a crowd 
 not reach it.
 """
 
-import ipaddress
 import logging
-import socket
-from collections.abc import Callable
 
 from livepick.config.schema import Config
 from livepick.host.local_socket import listen_local
-from livepick.host.loopback import is_loopback
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem, web_config_refused, web_insecure
+from livepick.web.accepted_hosts import accepted_hosts
 from livepick.web.address_file import SOCKET, AddressFile, page_url
 from livepick.web.app import App, create_app
 from livepick.web.connections import Limits
@@ -84,7 +81,7 @@ class PageServer:
             submit,
             guard=lambda app: Guard(
                 app,
-                accepts_host=self._names(),
+                accepts_host=accepted_hosts(self._settings, self._host, self._protection),
                 page_requests=limits.page_requests,
                 protection=self._protection,
             ),
@@ -147,32 +144,3 @@ class PageServer:
         except OSError as error:
             _log.warning("page: no socket for livepick's commands at %s: %s", path, error.strerror)
             return ()
-
-    def _names(self) -> Callable[[str], bool]:
-        """Return a function that returns True for a name that a browser may use for this machine.
-
-        A foreign page can give its own name any address, and then read the answers. TLS and
-        passwords prevent that by themselves.
-        """
-        known = {
-            name.lower() for name in (self._settings.host, self._settings.external_host) if name
-        }
-        loopback = is_loopback(self._host)
-        if not loopback and self._settings.insecure:  # else it is not asked for
-            known |= {socket.gethostname().lower(), socket.getfqdn().lower()}
-
-        def accepts(host: str) -> bool:
-            if not loopback and not self._protection.insecure:
-                return True
-            name = host.lower().removesuffix(".")
-            return name in known or is_loopback(host) or (not loopback and _is_address(host))
-
-        return accepts
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

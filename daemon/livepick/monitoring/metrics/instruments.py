@@ -7,10 +7,8 @@ are 0 until the first event: dashboards subtract them from ``time()``.
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -25,6 +23,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from livepick import errors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "CONTENT_TYPE",
@@ -55,8 +57,10 @@ ERROR_REASONS = tuple(sorted(_reasons(errors.LivepickError)))
 class LargeHistogram(Histogram):
     """A histogram of which hundreds of values are observed at once."""
 
-    def observe_all(self, values: Sequence[float] | NDArray[np.float32]) -> None:
+    def observe_all(self, values: "Sequence[float] | NDArray[np.float32]") -> None:
         """Observe many values, at the cost of a few: each bucket is increased once."""
+        import numpy as np  # noqa: PLC0415 - the service of an instrument works without it
+
         exact = np.asarray(values, dtype=np.float64)  # as ``observe`` compares them
         buckets = np.searchsorted(self._upper_bounds, exact, side="left")
         for bucket, count in enumerate(np.bincount(buckets).tolist()):

@@ -1,0 +1,175 @@
+"""Config of an instrument, and the configs of its sessions."""
+
+from pathlib import Path
+
+import pytest
+
+from livepick.config.instrument_config import Instrument, Place, load_instrument, session_text
+from livepick.config.session_config_file import SESSION_CONFIG, merge, write_session_config
+from livepick.config.yaml_edit import set_key
+from livepick.config.yaml_loader import load_config, parse_config
+from livepick.errors import ConfigError
+
+TEXT = """\
+sessions:
+  pattern: {root}/data/{{session}}/MotionCorr
+  state: {root}/state/{{session}}
+  output: {root}/data/{{session}}/livepick
+particle:
+  diameter_angstrom: 160 # a ribosome is larger
+training:
+  epochs: 20
+"""
+
+
+@pytest.fixture
+def instrument(tmp_path: Path) -> Instrument:
+    return load_instrument(written(tmp_path, TEXT))
+
+
+def written(root: Path, text: str) -> Path:
+    path = root / "krios1.yaml"
+    path.write_text(text.format(root=root))
+    return path
+
+
+def place(root: Path, name: str = "s1") -> Place:
+    folder = root / "data" / name
+    (folder / "MotionCorr").mkdir(parents=True, exist_ok=True)
+    return Place(
+        name, folder, folder / "MotionCorr", root / "state" / name, folder / "livepick", 9801
+    )
+
+
+def test_a_session_has_the_settings_of_its_instrument_and_its_own_folders(
+    tmp_path: Path, instrument: Instrument
+) -> None:
+    own = place(tmp_path)
+    config = parse_config(session_text(instrument, own), tmp_path / "session.yaml")
+    assert config.session.name == "s1"
+    assert config.watch.directories == [own.directory]
+    assert config.output.directory == own.output
+    assert config.state.directory == own.state
+    assert config.web.listen == "127.0.0.1:9801"
+    assert (config.particle.diameter_angstrom, config.training.epochs) == (160, 20)
+
+
+def test_each_setting_of_a_session_says_where_it_comes_from(
+    tmp_path: Path, instrument: Instrument
+) -> None:
+    own = place(tmp_path)
+    (own.folder / "livepick.yaml").write_text("# a virus\nparticle:\n  diameter_angstrom: 300\n")
+    text = session_text(instrument, own)
+    assert f"diameter_angstrom: 300.0  # {own.folder}/livepick.yaml, line 3\n" in text
+    assert f"epochs: 20  # {tmp_path}/krios1.yaml, line 8\n" in text
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("output:\n  on_picked: [rm]\n", "line 2: output.on_picked may not be set for one session"),
+        ("web:\n  listen: 0.0.0.0:1\n", "line 2: web.listen may not be set"),
+        (
+            "particle:\n  diameter_angstrom: 1\n",
+            "line 2: particle.diameter_angstrom is the number 1",
+        ),
+        ("particle:\n  diametre: 1\n", "line 2: particle.diametre is unknown"),
+        ("particle: 12\n", "line 1: particle must be a section"),
+        ("particle: [\n", "livepick.yaml"),
+        ("{" * 500, "livepick.yaml"),
+    ],
+)
+def test_a_fault_in_a_sessions_file_is_named_with_its_line(
+    tmp_path: Path, instrument: Instrument, override: str, fault: str
+) -> None:
+    own = place(tmp_path)
+    (own.folder / "livepick.yaml").write_text(override)
+    with pytest.raises(ConfigError) as error:
+        session_text(instrument, own)
+    assert fault in error.value.what
+    assert str(own.folder / "livepick.yaml") in error.value.what
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ("state:\n  directory: /x\n", "line 10: state.directory is not for an instrument"),
+        ("picking:\n  treshold: 1\n", "line 10: picking.treshold is unknown"),
+        ("session:\n  name: x\n", "line 10: session.name is not for an instrument"),
+    ],
+)
+def test_a_fault_of_the_instrument_is_found_before_there_is_a_session(
+    tmp_path: Path, more: str, fault: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_instrument(written(tmp_path, TEXT + more))
+    assert fault in error.value.what
+
+
+def test_the_config_of_an_instrument_is_not_that_of_a_session(
+    tmp_path: Path, instrument: Instrument
+) -> None:
+    with pytest.raises(ConfigError, match="config of an instrument") as error:
+        load_config(instrument.path)
+    assert "livepick list" in error.value.remedy
+
+
+def test_an_edit_of_a_sessions_config_wins_over_the_instrument(
+    tmp_path: Path, instrument: Instrument
+) -> None:
+    own = place(tmp_path)
+    write_session_config(own.state, session_text(instrument, own))
+    path = own.state / SESSION_CONFIG
+    edited = set_key(path.read_text(), path, "training.epochs", 7, note="by hand").text
+    path.write_text("# mine\n" + edited)
+
+    written(tmp_path, TEXT.replace("160", "200").replace("epochs: 20", "epochs: 30"))
+    merged = write_session_config(own.state, session_text(load_instrument(instrument.path), own))
+
+    config = load_config(path)
+    assert (config.particle.diameter_angstrom, config.training.epochs) == (200, 7)
+    assert (merged.changed, merged.kept) == (
+        ("particle.diameter_angstrom",),
+        ("training.epochs",),
+    )
+    assert path.read_text().startswith("# mine\n")
+    assert "by hand" in path.read_text()
+    again = write_session_config(own.state, session_text(load_instrument(instrument.path), own))
+    assert (again.changed, again.kept) == ((), ())
+
+
+def test_a_setting_that_leaves_the_instruments_config_gets_its_default(
+    tmp_path: Path, instrument: Instrument
+) -> None:
+    own = place(tmp_path)
+    new = session_text(instrument, own)
+    former = new.replace("epochs: 20", "epochs: 20\n  seed: 5")
+    present = former + "# a comment of a person\n"
+    merged = merge(present, former, new, tmp_path / "session.yaml")
+    assert parse_config(merged.text, tmp_path).training.seed == 1
+    assert "# a comment of a person" in merged.text
+
+
+def test_a_setting_may_become_a_section_and_back(tmp_path: Path, instrument: Instrument) -> None:
+    own = place(tmp_path)
+    word = session_text(instrument, own) + "bootstrap:\n  picks: general\n"
+    section = word.replace("picks: general", "picks:\n    coordinates: /data/manual.star")
+    for former, new in ((word, section), (section, word)):
+        merged = merge(former + "# edited\n", former, new, tmp_path / "session.yaml")
+        expected = parse_config(new, tmp_path).bootstrap.picks
+        assert parse_config(merged.text, tmp_path).bootstrap.picks == expected
+
+
+def test_a_session_config_with_a_fault_is_left_as_it_is(
+    tmp_path: Path, instrument: Instrument
+) -> None:
+    own = place(tmp_path)
+    write_session_config(own.state, session_text(instrument, own))
+    path = own.state / SESSION_CONFIG
+    path.write_text(path.read_text().replace("160", "one"))
+    before = path.read_text()
+    written(tmp_path, TEXT.replace("epochs: 20", "epochs: 30"))
+    with pytest.raises(ConfigError, match="diameter_angstrom"):
+        write_session_config(own.state, session_text(load_instrument(instrument.path), own))
+    assert path.read_text() == before
