@@ -574,7 +574,14 @@ class Service:
             config=lambda: self._config,
             ledger=LedgerReader(database),
             queries=PageQueries(database),
+            settings_text=self._settings_text,
         )
+
+    def _settings_text(self) -> str:
+        try:
+            return self._config_file.path.read_text()
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     def _on_promoted(self, bundle: Bundle, provider: str) -> None:
         card = bundle.card

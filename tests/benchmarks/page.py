@@ -51,6 +51,22 @@ CANDIDATES = 400
 
 PLOTS = "/timeline.json"
 
+LISTS = {
+    "list of micrographs": "/micrographs",
+    "… by verdict, picks and defocus": "/micrographs?verdict=good&picks_min=100&defocus_min=1",
+    "… sorted, page 50": "/micrographs?sort=resolution&page=50",
+    "… of a name that one has": "/micrographs?name=_00500_",
+    "… of a span and a reason": "/micrographs?from=2000-01-01&reason=mottle",
+}
+"""Addresses of the list of micrographs, with what they ask for."""
+
+WHOLE = {
+    "micrographs.csv of all": "/download?as=micrographs",
+    "good_particles.star": "/download?as=good_particles",
+    "picks as a ZIP file, Topaz": "/download?as=topaz",
+}
+"""Downloads, whose first byte is measured, and their size."""
+
 MOST_FIRST_BYTE_SECONDS = 0.1
 MOST_PAGE_BYTES = 500_000
 MOST_SCRAPE_SECONDS = 0.05
@@ -72,6 +88,11 @@ def main() -> int:
             write(f"session {number}")
             busy.append(measured(web, "/", pause_seconds=1.1))
             plots.append(measured(web, PLOTS))
+        lists = {
+            what: [measured(web, path, pause_seconds=0.1) for _ in range(REPEAT)]
+            for what, path in LISTS.items()
+        }
+        downloads = {what: measured(web, path) for what, path in WHOLE.items()}
         page_bytes, loaded = weight(web)
         scrapes = [measured(web, "/metrics") for _ in range(REPEAT)]
     table = Table(title=f"{count} micrographs")
@@ -81,11 +102,15 @@ def main() -> int:
         ("first byte", quiet, MOST_FIRST_BYTE_SECONDS),
         ("first byte after a write", busy, MOST_FIRST_BYTE_SECONDS),
         ("data of the plots after a write", plots, MOST_FIRST_BYTE_SECONDS),
+        *((what, asked, MOST_FIRST_BYTE_SECONDS) for what, asked in lists.items()),
         ("scrape", scrapes, MOST_SCRAPE_SECONDS),
     ):
         seconds = [answer.seconds for answer in asked]
         told = (min(seconds), statistics.median(seconds), min(a.cpu_seconds for a in asked), limit)
         table.add_row(what, *(f"{1000 * value:.0f} ms" for value in told))
+    for what, answer in downloads.items():
+        shown = f"{1000 * answer.seconds:.0f} ms"
+        table.add_row(f"{what}, {len(answer.body):,} B", shown, "", "", "")
     scrape_bytes = len(scrapes[0].body)
     table.add_row("data of the plots", f"{len(plots[0].body):,} B", "", "", "")
     table.add_row(
@@ -97,6 +122,10 @@ def main() -> int:
         min(answer.seconds for answer in quiet) > MOST_FIRST_BYTE_SECONDS
         or min(answer.seconds for answer in busy) > MOST_FIRST_BYTE_SECONDS
         or min(answer.seconds for answer in plots) > MOST_FIRST_BYTE_SECONDS
+        or any(
+            min(answer.seconds for answer in asked) > MOST_FIRST_BYTE_SECONDS
+            for asked in lists.values()
+        )
         or min(answer.seconds for answer in scrapes) > MOST_SCRAPE_SECONDS
         or page_bytes > MOST_PAGE_BYTES
         or scrape_bytes > MOST_SCRAPE_BYTES

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from livepick.ledger.database import Database
+from livepick.ledger.micrograph_filter import FilteredMicrographs
 from livepick.ledger.rows import Hourly, MicrographRow
 from livepick.ledger.timeline import Timeline, TimelineReader
 
@@ -16,6 +17,7 @@ class PageQueries:
     def __init__(self, database: Database) -> None:
         self._rows = database.rows
         self._timeline = TimelineReader(database.rows)
+        self.filtered = FilteredMicrographs(database)
 
     def change_counter(self) -> int:
         """Return a number that changes whenever another connection writes to the ledger."""

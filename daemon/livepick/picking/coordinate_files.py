@@ -37,6 +37,10 @@ class FileFormat:
     folder: str = ""
     """Folder that the program expects around the files of one folder of micrographs."""
 
+    def place(self, mirrored: Path) -> Path:
+        """Return the path of the file of a micrograph; ``mirrored``: its place in the tree."""
+        return mirrored.parent / self.folder / f"{mirrored.name}{self.suffix}"
+
 
 def file_formats(*, flip_tiff: bool) -> dict[str, FileFormat]:
     """Return the formats by name.
@@ -87,8 +91,7 @@ class CoordinateFiles:
 
     def place(self, root: Path, relative: Path) -> Path:
         """Return the path of a micrograph's coordinates file. Raises MicrographError."""
-        path = self._directory / self._branches.place(root, relative)
-        return path.parent / self._format.folder / f"{path.name}{self._format.suffix}"
+        return self._format.place(self._directory / self._branches.place(root, relative))
 
     def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:
         """Write or replace the coordinates of a micrograph. Raises as ``OutputFolder.write``."""

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,10 +18,20 @@ from livepick.core.formats.name_matching import match_names
 from livepick.core.formats.picked_micrograph import PickedMicrograph
 from livepick.errors import ConfigError, CoordinatesError
 from livepick.host.foreign_files import errors_of_file, read_bounded
+from livepick.ledger.output_rows import Visible
 from livepick.ledger.reader import LedgerReader
 from livepick.picking.output_folder import OutputFolder
 
-__all__ = ["FILES", "FOLDER", "CryosparcFiles", "known_exposures"]
+__all__ = [
+    "CS",
+    "CSG",
+    "FILES",
+    "FOLDER",
+    "CryosparcFiles",
+    "group_file",
+    "known_exposures",
+    "write_picks",
+]
 
 MOST_BYTES = 1 << 30
 """Largest file of exposures that is read."""
@@ -52,6 +62,65 @@ def known_exposures(path: Path | None) -> dict[str, Exposure]:
         ) from error
     stems = Counter(image_stem(Path(one.path)) for one in exposures)
     return {stem: one for one in exposures if stems[stem := image_stem(Path(one.path))] == 1}
+
+
+def write_picks(
+    file: BinaryIO,
+    entries: Sequence[Visible],
+    ledger: LedgerReader,
+    *,
+    diameter_angstrom: float,
+    min_distance_fraction: float,
+    exposures: Mapping[str, Exposure],
+) -> int:
+    """Write the cs file of some micrographs; return the number of picks in it.
+
+    Parameters
+    ----------
+    file
+        New file, open for writing.
+    entries
+        The micrographs.
+    ledger
+        Source of their picks.
+    diameter_angstrom
+        Diameter of the particle.
+    min_distance_fraction
+        Closest distance of two picks as a fraction of the diameter.
+    exposures
+        Exposures that cryoSPARC knows, by the stem of the micrograph.
+    """
+    matched = match_names(exposures, [image_stem(one.relative) for one in entries]).pairs
+    known = [exposures.get(matched.get(image_stem(one.relative), "")) for one in entries]
+    paths = [
+        entry.root / entry.relative if exposure is None else Path(exposure.path)
+        for entry, exposure in zip(entries, known, strict=True)
+    ]
+
+    def micrographs() -> Iterator[tuple[PickedMicrograph, int | None]]:
+        for entry, exposure, path in zip(entries, known, paths, strict=True):
+            candidates = ledger.candidates(entry.id)
+            if candidates is not None:
+                micrograph = entry.micrograph(candidates, diameter_angstrom)
+                uid = None if exposure is None else exposure.uid
+                yield dataclasses.replace(micrograph, path=path), uid
+
+    return write_cs(
+        file,
+        micrographs(),
+        min_distance_angstrom=min_distance_fraction * diameter_angstrom,
+        path_bytes=max((len(os.fsencode(path)) for path in paths), default=0),
+    )
+
+
+def group_file(count: int) -> bytes:
+    """Return the group file beside a cs file with this number of picks."""
+    return write_csg(
+        CS,
+        count=count,
+        created=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+        version=__version__,
+    )
 
 
 class CryosparcFiles:
@@ -91,34 +160,18 @@ class CryosparcFiles:
         OutputError
             Writing to the folder failed; a later try may succeed.
         """
-        diameter_angstrom = self._diameter_angstrom()
         entries = list(ledger.visible())
-        matched = match_names(self._exposures, [image_stem(one.relative) for one in entries]).pairs
-        exposures = [
-            self._exposures.get(matched.get(image_stem(one.relative), "")) for one in entries
-        ]
-        paths = [
-            entry.root / entry.relative if exposure is None else Path(exposure.path)
-            for entry, exposure in zip(entries, exposures, strict=True)
-        ]
-
-        def micrographs() -> Iterator[tuple[PickedMicrograph, int | None]]:
-            for entry, exposure, path in zip(entries, exposures, paths, strict=True):
-                candidates = ledger.candidates(entry.id)
-                if candidates is not None:
-                    micrograph = entry.micrograph(candidates, diameter_angstrom)
-                    uid = None if exposure is None else exposure.uid
-                    yield dataclasses.replace(micrograph, path=path), uid
-
         count = 0
 
         def write(file: BinaryIO) -> None:
             nonlocal count
-            count = write_cs(
+            count = write_picks(
                 file,
-                micrographs(),
-                min_distance_angstrom=self._min_distance_fraction * diameter_angstrom,
-                path_bytes=max((len(os.fsencode(path)) for path in paths), default=0),
+                entries,
+                ledger,
+                diameter_angstrom=self._diameter_angstrom(),
+                min_distance_fraction=self._min_distance_fraction,
+                exposures=self._exposures,
             )
 
         changed = self._folder.write_large_if_different(self._directory / CS, write)
@@ -126,11 +179,6 @@ class CryosparcFiles:
             return False  # another file is in its place
         if not changed and not self._folder.is_due(self._directory / CSG):
             return False
-        group = write_csg(
-            CS,
-            count=count,
-            created=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
-            version=__version__,
-        )
+        group = group_file(count)
         self._folder.write_if_different(self._directory / CSG, group)
         return True

@@ -18,7 +18,7 @@ import contextlib
 import csv
 import io
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from tempfile import TemporaryFile
 from typing import BinaryIO, NamedTuple
 
@@ -33,7 +33,15 @@ from livepick.picking.output_folder import OutputFolder
 from livepick.picking.relion_files import MICROGRAPHS
 from livepick.picking.relion_project import RelionProject
 
-__all__ = ["CSV", "GOOD", "QUALITY", "WITH_CTF", "MicrographTable"]
+__all__ = [
+    "CSV",
+    "GOOD",
+    "QUALITY",
+    "WITH_CTF",
+    "MicrographTable",
+    "csv_rows",
+    "optics_table",
+]
 
 CSV = "micrographs.csv"
 QUALITY = "micrograph_quality.star"
@@ -153,11 +161,7 @@ class MicrographTable:
         self._begin_list(drafts.everything, sizes, labels if shared.all_have_ctf else [])
         self._begin_list(drafts.good, sizes, labels if shared.all_good_have_ctf else [])
         self._begin_list(drafts.with_ctf, sizes, list(_ctf_columns(shared)))
-        columns = (
-            *("micrograph", *_FIRST, *QUALITY_FIGURES),
-            *((*CTF_FIGURES, "ctf_source", "ctf_score") if shared.some_have_ctf else ()),
-            *_LAST,
-        )
+        columns = _columns(with_ctf=shared.some_have_ctf)
         drafts.quality.write(star_start(f"livepick {__version__}").encode())
         drafts.quality.write(table_start("micrographs", list(map(_label, columns))).encode())
         drafts.table.write(_csv_row(columns))
@@ -176,39 +180,18 @@ class MicrographTable:
         if row.has_ctf:
             words = [_number(value(row)) for value in _ctf_columns(shared).values()]
             drafts.with_ctf.write(self._list_row(row, sizes, _known(words)))
-        as_stored, in_star = [], []
-        if shared.some_have_ctf:
-            fit = [row.ctf_source or "", _number(row.ctf_score)]
-            as_stored, in_star = [*map(_number, row.ctf), *fit], [*figures, *fit]
+        in_star = [*figures, *_fit(row)] if shared.some_have_ctf else []
         drafts.quality.write(star_row(_star_cells(_cells(row, in_star))).encode())
-        drafts.table.write(_csv_row(_cells(row, as_stored)))
+        drafts.table.write(_table_row(row, with_ctf=shared.some_have_ctf))
 
     def _begin_list(self, file: BinaryIO, sizes: Sequence[str], ctf: Sequence[str]) -> None:
         """Write what a list as RELION reads it has before its rows: an optics group a size.
 
         ``ctf``: labels of the columns after the name and the optics group.
         """
-        microscope = self._optics()
-        optics = [
-            [
-                f"opticsGroup{number}",
-                str(number),
-                size,
-                size,
-                _number(microscope.voltage_kv),
-                _number(microscope.spherical_aberration_mm),
-                _number(microscope.amplitude_contrast),
-            ]
-            for number, size in enumerate(sizes, 1)
-        ]
         columns = ["rlnMicrographName", "rlnOpticsGroup", *ctf]
-        parts = [
-            star_start(f"livepick {__version__}"),
-            table_start("optics", _OPTICS_COLUMNS),
-            *map(star_row, optics),
-            table_start("micrographs", columns),
-        ]
-        file.write("".join(parts).encode())
+        file.write(optics_table(self._optics(), sizes).encode())
+        file.write(table_start("micrographs", columns).encode())
 
     def _list_row(self, row: Measured, sizes: Sequence[str], ctf: Sequence[str]) -> bytes:
         words = [
@@ -221,6 +204,55 @@ class MicrographTable:
     def _name(self, row: Measured) -> str:
         path = row.root / row.relative
         return (self._project and self._project.name(path)) or str(path)
+
+
+def csv_rows(rows: Iterable[Measured], *, with_ctf: bool) -> Iterator[bytes]:
+    """Yield the lines of ``micrographs.csv`` for some micrographs, the first with its columns.
+
+    ``with_ctf``: True for the columns of the CTF, too.
+    """
+    yield _csv_row(_columns(with_ctf=with_ctf))
+    for row in rows:
+        yield _table_row(row, with_ctf=with_ctf)
+
+
+def optics_table(microscope: Microscope, sizes: Sequence[str]) -> str:
+    """Return the beginning of a STAR file for RELION: its optics table, with a group a pixel size.
+
+    ``sizes``: pixel sizes in ångström, as text.
+    """
+    groups = [
+        [
+            f"opticsGroup{number}",
+            str(number),
+            size,
+            size,
+            _number(microscope.voltage_kv),
+            _number(microscope.spherical_aberration_mm),
+            _number(microscope.amplitude_contrast),
+        ]
+        for number, size in enumerate(sizes, 1)
+    ]
+    parts = [
+        star_start(f"livepick {__version__}"),
+        table_start("optics", _OPTICS_COLUMNS),
+        *map(star_row, groups),
+    ]
+    return "".join(parts)
+
+
+def _columns(*, with_ctf: bool) -> tuple[str, ...]:
+    ctf = (*CTF_FIGURES, "ctf_source", "ctf_score") if with_ctf else ()
+    return ("micrograph", *_FIRST, *QUALITY_FIGURES, *ctf, *_LAST)
+
+
+def _fit(row: Measured) -> list[str]:
+    return [row.ctf_source or "", _number(row.ctf_score)]
+
+
+def _table_row(row: Measured, *, with_ctf: bool) -> bytes:
+    ctf = [*map(_number, row.ctf), *_fit(row)] if with_ctf else []
+    return _csv_row(_cells(row, ctf))
 
 
 def _known(words: list[str]) -> list[str]:

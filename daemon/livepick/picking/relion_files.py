@@ -20,7 +20,7 @@ from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_tree import Branches
 from livepick.picking.relion_project import RelionProject, after_job
 
-__all__ = ["LIST", "MICROGRAPHS", "SUFFIX", "SUFFIX_LIST", "RelionFiles"]
+__all__ = ["LIST", "MICROGRAPHS", "SUFFIX", "SUFFIX_LIST", "RelionFiles", "relion_place"]
 
 SUFFIX = "_autopick.star"
 """File name suffix by which RELION finds the coordinates of a micrograph."""
@@ -41,6 +41,23 @@ _log = logging.getLogger(__name__)
 def _all_are_final(kind: str) -> bool:
     del kind
     return True
+
+
+def relion_place(
+    root: Path, relative: Path, branches: Branches, project: RelionProject | None
+) -> Path:
+    """Return the path of a micrograph's coordinates file below their folder.
+
+    Raises
+    ------
+    MicrographError
+        No STAR file could hold such a name.
+    """
+    mirrored = branches.place(root, relative)
+    name = None if project is None else project.name(root / relative)
+    if name is not None and ".." not in (below := after_job(name)).parts:
+        mirrored = Path(without_image_suffix(below))
+    return mirrored.parent / f"{mirrored.name}{SUFFIX}"
 
 
 class RelionFiles:
@@ -91,11 +108,7 @@ class RelionFiles:
 
     def place(self, root: Path, relative: Path) -> Path:
         """Return the path of a micrograph's coordinates file. Raises MicrographError."""
-        mirrored = self._branches.place(root, relative)
-        name = None if self._project is None else self._project.name(root / relative)
-        if name is not None and ".." not in (below := after_job(name)).parts:
-            mirrored = Path(without_image_suffix(below))
-        return self.directory / mirrored.parent / f"{mirrored.name}{SUFFIX}"
+        return self.directory / relion_place(root, relative, self._branches, self._project)
 
     def write(self, root: Path, relative: Path, micrograph: PickedMicrograph) -> None:
         """Write or replace the coordinates of a micrograph.

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from livepick.errors import LedgerError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.monitoring.metrics.exporter import Metrics
+from livepick.web.download_routes import for_downloads, for_list
 from livepick.web.guard import Guard
 from livepick.web.live_updates import Live
 from livepick.web.page import Sections, Sources
@@ -54,11 +55,13 @@ class App:
     """The same for this machine's own programs: any name, and no password."""
     live: Live
     page_thread: PageThread
+    download_thread: PageThread
 
     def close(self) -> None:
-        """End all event streams, and the thread that renders the page."""
+        """End all event streams, and the threads that make the page and the downloads."""
         self.live.close()
         self.page_thread.stop()
+        self.download_thread.stop()
 
 
 def create_app(
@@ -85,7 +88,7 @@ def create_app(
         Counts the unexpected errors that are passed over.
     """
     sections = Sections(sources)
-    page_thread = PageThread()
+    page_thread, download_thread = PageThread(), PageThread("downloads")
     page_thread.soon(sections.prepare)
     live = Live(sections, page_thread, counted=metrics.web.event_streams)
     routes = [
@@ -94,6 +97,8 @@ def create_app(
         *for_report(sources, page_thread),
         *for_timeline(sections, page_thread),
         *for_overview(sections, sources, page_thread),
+        *for_list(sources, page_thread),
+        *for_downloads(sources, download_thread, sections.downloads),
         *for_micrographs(sections, sources, page_thread),
         *for_pictures(sources, Thumbnails(sources.ledger, sources.config, submit), page_thread),
     ]
@@ -106,7 +111,7 @@ def create_app(
         },
     )
     app.router.redirect_slashes = False  # a redirect names the host, which a proxy has replaced
-    return App(guard(app), Guard(app, accepts_host=None), live, page_thread)
+    return App(guard(app), Guard(app, accepts_host=None), live, page_thread, download_thread)
 
 
 async def _unreadable(_: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ over time are the only part that reads a row of every micrograph; they are made 
 write to the ledger. Their plots are drawn by the browser, which fetches the data.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -29,16 +30,27 @@ from livepick.monitoring.health import Health
 from livepick.monitoring.human_units import clock, zone
 from livepick.monitoring.pace import Pace, pace_of
 from livepick.monitoring.status import Status
+from livepick.picking.downloads import PICK_FORMATS, Downloads
 from livepick.web.classes_view import view_classes
 from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
 from livepick.web.particle_view import view_particle
+from livepick.web.session_files import shown_files
 from livepick.web.timeline_plots import figure_summaries, timeline_plots
 from livepick.web.training_view import run_activity, view_training
 
 __all__ = ["NEWEST", "SECTIONS", "WHOLE", "Sections", "Sources", "Span"]
 
-SECTIONS: Final = ("glance", "newest", "classes", "trends", "training", "models", "failures")
+SECTIONS: Final = (
+    "glance",
+    "newest",
+    "classes",
+    "trends",
+    "training",
+    "models",
+    "failures",
+    "outputs",
+)
 """Parts in page order, by the name of their template."""
 
 NEWEST = 12
@@ -69,6 +81,8 @@ class Sources:
     """Function that returns the settings in force."""
     ledger: LedgerReader
     queries: PageQueries
+    settings_text: Callable[[], str] = str
+    """Function that returns the text of the config file."""
 
 
 class Sections:
@@ -82,6 +96,10 @@ class Sections:
         self._made_at = float("-inf")
         self._figures: tuple[int, str] | None = None
         self._plots: tuple[int, bytes] | None = None
+        self.downloads = functools.cache(
+            lambda: Downloads(sources.config, sources.ledger, sources.queries.filtered)
+        )
+        """Function that returns the source of downloads."""
 
     def prepare(self) -> None:
         """Read what takes long in a session of 100,000 micrographs, before the first request."""
@@ -143,6 +161,7 @@ class Sections:
                 history=self._models.promotions()[: -HISTORY - 1 : -1],
             ),
             "failures": _failures(status),
+            "outputs": self._outputs(status),
         }
 
     def pace(self, now: float) -> Pace:
@@ -167,6 +186,11 @@ class Sections:
             classes=view,
             picture=f"classes/{view.number}.png?v={view.version}",
         )
+
+    def _outputs(self, status: Status) -> str:
+        config = self._sources.config()
+        files = shown_files(config, self.downloads()) if status.counts.picked else []
+        return render_template("outputs.html", files=files, folder=str(config.output.directory))
 
     def _trends(self) -> str:
         counter = self._sources.queries.change_counter()
@@ -212,7 +236,9 @@ class Sections:
         newer, older = self._sources.queries.neighbours(micrograph_id)
         template = "micrograph_page.html" if whole else "micrograph.html"
         root = "../" if whole else ""
-        return render_template(template, tile=tile, newer=newer, older=older, root=root)
+        return render_template(
+            template, tile=tile, newer=newer, older=older, root=root, formats=PICK_FORMATS
+        )
 
     def found(self, text: str, *, whole: bool) -> str:
         """Return the HTML for the micrographs with this text in their name."""

@@ -28,13 +28,18 @@ class PageThread:
 
     It is a daemon thread, unlike those of ``concurrent.futures``: a disk that hangs must not keep
     the service from ending.
+
+    Parameters
+    ----------
+    name
+        Name of the thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "page") -> None:
         self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]]
         self._calls = queue.PriorityQueue()
         self._numbers = itertools.count()
-        threading.Thread(target=self._run, name="page", daemon=True).start()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def call(self, function: Callable[..., T], *arguments: Any, urgent: bool = False) -> T:
         """Return what a function returns, or raise its exception.

@@ -5,7 +5,6 @@ What reads the ledger or a disk runs in the page's thread; metrics and health ch
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Final, get_args
@@ -34,6 +33,7 @@ from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.metrics.instruments import CONTENT_TYPE
 from livepick.web.client import HEADLINE
 from livepick.web.embedded_pictures import read_picture
+from livepick.web.filter_query import MOST_SEARCHED, unix_seconds
 from livepick.web.live_updates import Live
 from livepick.web.micrograph_view import candidates_json, tile_of
 from livepick.web.page import NEWEST, SECTIONS, WHOLE, Sections, Sources, Span
@@ -57,6 +57,11 @@ FILES: Final = {
     "curves.js": "templates",
     "over_time.js": "templates",
     "page.js": "templates",
+    "micrograph_list.css": "templates",
+    "micrograph_list.js": "templates",
+    "copy.js": "templates",
+    "zoom.js": "templates",
+    "zoom.css": "templates",
     "icon.svg": "templates",
     "uplot.min.js": "uplot",
     "uplot.min.css": "uplot",
@@ -64,9 +69,6 @@ FILES: Final = {
 """Files that the page loads, apart from pictures, with their folders."""
 
 MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
-MOST_SEARCHED = 500
-"""Maximum length of a text to search for; a file name has at most 255 bytes."""
 
 MOST_DIGITS = 18
 """Maximum number of digits of a number in a path, so that it fits into 64 bits."""
@@ -216,8 +218,8 @@ def _span(request: Request) -> Span | Response:
         text = request.query_params.get(name, "").strip()
         try:
             if text:
-                ends[n] = datetime.fromisoformat(text).astimezone().timestamp()
-        except (ValueError, OverflowError, OSError):
+                ends[n] = unix_seconds(text)
+        except ValueError:
             return PlainTextResponse(
                 f"{name} is not a time: write it as 2026-11-30T14:05:09, in the time zone of the"
                 " service, or with an offset, as 2026-11-30T14:05:09+01:00.\n",

@@ -155,6 +155,7 @@ async function prepareFull() {
   const article = $("article.full", full);
   if (!article) return;
   watchPictures(full);
+  zoomFull(article);
   updateTimes();
   const answer = await fetch(`${ROOT}micrographs/${article.dataset.id}/candidates`);
   if (!answer.ok || !article.isConnected) return;
