@@ -26,6 +26,8 @@ EXIT_BUSY = 75
 COMMANDS = {
     "setup": "Ask five questions, and write the config of a session.",
     "run": "Watch the folders of a config, pick, train and pick again, until stopped.",
+    "list": "List the sessions of an instrument.",
+    "new": "Begin a session of an instrument by hand.",
     "check": "Check a config and the machine before the service is started.",
     "status": "Show the state of a session, whether or not the service is running.",
     "deploy": "Write systemd units, dashboards, alert rules and scrape config into a folder.",

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from livepick.config.instrument_config import is_instrument, load_instrument
 from livepick.config.web_config import check_exposure, read_protection
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.environment import check_environment
+from livepick.monitoring.preflight.instrument import check_instrument
 
 __all__ = ["check"]
 
@@ -22,9 +25,7 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "fault": ("FA
 
 
 def check(
-    config_path: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="The session's configuration file.")
-    ],
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
     *,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of lines.")
@@ -36,8 +37,7 @@ def check(
     failure), or 78 if the config itself is invalid.
     """
     try:
-        config = load_config(config_path)
-        check_exposure(config.web, read_protection(config.web), host=config.web.host)
+        tests = _checks(config_path)
     except ConfigError as error:
         if as_json:
             _print_json(str(error), [])
@@ -46,7 +46,7 @@ def check(
     tried: list[Check] = []
     if not as_json:
         console.print(_line(Check("configuration", "ok", str(config_path))))
-    for result in check_environment(config):
+    for result in tests:
         tried.append(result)
         if not as_json:
             console.print(_line(result))
@@ -56,6 +56,24 @@ def check(
         console.print(_summary(tried))
     if any(result.verdict == "fault" for result in tried):
         raise typer.Exit(1)
+
+
+def _checks(path: Path) -> Iterator[Check]:
+    """Return the checks of a config, that of a session or of an instrument.
+
+    Raises
+    ------
+    ConfigError
+        The config is not valid.
+    """
+    if is_instrument(path):
+        instrument = load_instrument(path)
+        web, checks = instrument.web, check_instrument(instrument)
+    else:
+        config = load_config(path)
+        web, checks = config.web, check_environment(config)
+    check_exposure(web, read_protection(web), host=web.host)
+    return iter(checks)
 
 
 def _line(result: Check) -> Text:

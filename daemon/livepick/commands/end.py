@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from livepick.config.instrument_config import is_instrument
 from livepick.config.schema import WrittenConfig
 from livepick.config.session_end_edit import end_session, reopen_session
 from livepick.config.yaml_edit import EditableConfig
 from livepick.config.yaml_loader import parse_config
+from livepick.instrument.named_session import config_of_session
 from livepick.ledger.session_end import read_session_end, remove_session_end
 
 __all__ = ["end"]
@@ -18,6 +20,12 @@ __all__ = ["end"]
 
 def end(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
+    session: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SESSION]", help="Name of the session, if CONFIG is that of an instrument."
+        ),
+    ] = None,
     *,
     undo: Annotated[bool, typer.Option("--undo", help="Reopen the session instead.")] = False,
 ) -> None:
@@ -27,6 +35,10 @@ def end(
     report, releases its workers, and stays up with its page. Micrographs that land later are
     counted, not picked, until --undo.
     """
+    if is_instrument(config):
+        config = config_of_session(config, session)
+    elif session is not None:
+        raise typer.BadParameter(f"{config} has one session only", param_hint="SESSION")
     file = EditableConfig.read(config)
     present = parse_config(file.text, config)
     if undo:

@@ -161,7 +161,7 @@ class SessionRecord:
             return "gone" if seen.found is None else _FOLDER_STATES[seen.found.state]
         if not seen.is_known:
             return "old"
-        if seen.config is None or self.is_refused:
+        if seen.config_fault is not None or self.is_refused:
             return "config_fault"
         return "crashed" if is_paused else "waiting"
 

@@ -187,9 +187,9 @@ class SessionSearch:
         if not is_known and not _is_recent(found, instrument.sessions.ignore_older_than_hours):
             return Sighting(place, found, is_known=False)
         override_fault = None
-        if (
-            self._writes and end_of(place.state, place.name) is None
-        ):  # the config of one that is over stays
+        # The config of a session that is over stays, unless it could not go on with its port.
+        is_over = end_of(place.state, place.name) is not None
+        if self._writes and (not is_over or self._has_port_of_another(instrument, place.state)):
             try:
                 self._write(instrument, place)
             except ConfigError as error:
@@ -262,18 +262,35 @@ class SessionSearch:
             seen, place=replace(seen.place, name=seen.config.session.name, folder=folder)
         )
 
-    def _port(self, instrument: Instrument, state: Path) -> int:
-        """Return the port of a session: the one that its config has, or one that no other has."""
-        taken: set[int] = set()
+    def _ports(self, instrument: Instrument, state: Path) -> tuple[int | None, set[int], set[int]]:
+        """Return the port of a session, and those of the others that are open and that are over."""
+        own = None
+        of_open: set[int] = set()
+        of_over: set[int] = set()
         for each in known_sessions(instrument):
             port = self._configs.port(each / SESSION_CONFIG)
-            if port and each == state:
-                return port
-            if port and not (each / SESSION_END).exists():
-                taken.add(port)
-        for port in instrument.sessions.port_range:
-            if port not in taken and _is_free(instrument.web.host, port):
-                return port
+            if each == state:
+                own = port
+            elif port:
+                (of_over if (each / SESSION_END).exists() else of_open).add(port)
+        return own, of_open, of_over
+
+    def _has_port_of_another(self, instrument: Instrument, state: Path) -> bool:
+        own, taken, _ = self._ports(instrument, state)
+        return own in taken
+
+    def _port(self, instrument: Instrument, state: Path) -> int:
+        """Return the port of a session: the one that its config has, or a free one.
+
+        Ports of sessions that are over are given away last, because these may go on.
+        """
+        own, taken, of_others = self._ports(instrument, state)
+        if own and own not in taken:
+            return own
+        for avoided in (taken | of_others, taken):
+            for port in instrument.sessions.port_range:
+                if port not in avoided and _is_free(instrument.web.host, port):
+                    return port
         raise ConfigError(
             f"all ports of sessions.ports ({instrument.sessions.ports}) are in use",
             "Give sessions.ports a larger range, or end sessions: livepick list shows them.",

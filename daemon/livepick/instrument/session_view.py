@@ -305,7 +305,7 @@ def _calm(record: SessionRecord, state: SessionState, chosen: Sequence[str]) -> 
     words: dict[SessionState, tuple[str, str]] = {
         "starting": (f"It is {said}." if said else "It is starting.", ""),
         "stopping": ("It stops.", ""),
-        "waiting": (waits or "It is about to start.", ""),
+        "waiting": (waits or "It is picked next.", ""),
         "over": _over(record),
         "old": (
             "It has old files only, and is not picked until a micrograph lands in it.",

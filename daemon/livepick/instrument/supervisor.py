@@ -213,8 +213,10 @@ class SessionSupervisor:
             process = record.process
             if process is None or process.stop_at is not None:
                 continue
+            if record.is_over:
+                continue  # it ends by itself
             if record.name not in self._chosen:
-                _log.info("%s: stops; %s", record.name, self._why_not(record))
+                _log.info("%s: stops; %s picks now", record.name, " and ".join(self._chosen))
                 process.stop()
             elif self._needs_restart(record):
                 _log.info("%s: starts again, because a setting needs it", record.name)
@@ -224,11 +226,6 @@ class SessionSupervisor:
             if free > 0 and by_name[name].process is None:
                 self._start(by_name[name])
                 free -= 1
-
-    def _why_not(self, record: SessionRecord) -> str:
-        if record.is_over:
-            return "it is over"
-        return f"{', '.join(self._chosen) or 'nothing'} picks now"
 
     def _needs_restart(self, record: SessionRecord) -> bool:
         config, used = record.sighting.config, record.config_used
