@@ -38,6 +38,7 @@ __all__ = ["Overview"]
 
 FILES: Final = {
     "style.css": "text/css",
+    "overview.css": "text/css",
     "overview.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }

@@ -80,6 +80,11 @@ class SessionView:
     ended_at: float | None = None
 
     @property
+    def folder_name(self) -> str:
+        """Name of its folder, from which its own name may differ."""
+        return self.folder.rpartition("/")[2]
+
+    @property
     def words(self) -> str:
         """Its state in words."""
         return WORDS[self.state]

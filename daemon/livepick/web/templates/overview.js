@@ -23,10 +23,7 @@ function updateTimes() {
 function replace(html) {
   const active = document.activeElement;
   const href = sessions.contains(active) ? active.getAttribute("href") : null;
-  const scrolls = sessions.querySelector(".scroll")?.scrollLeft ?? 0;
   sessions.innerHTML = html;
-  const region = sessions.querySelector(".scroll");
-  if (region) region.scrollLeft = scrolls;
   if (href) sessions.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus();
 }
 

@@ -1,0 +1,160 @@
+"""The overview of an instrument in a real browser, with fifty sessions in all states."""
+
+import json
+import time
+import urllib.request
+
+import pytest
+from chromium import NEEDS_CHROMIUM, pages, until
+
+from livepick.config.instrument_config import load_instrument
+from livepick.instrument.overview import Overview
+from livepick.instrument.session_folders import Listing
+from livepick.instrument.session_record import STATES
+from livepick.instrument.session_view import SessionView, Snapshot
+
+WIDTHS = (360, 400, 768, 1280, 1920)
+MOST_PAGE_BYTES = 500_000
+"""Limit of the page of a session (tests/benchmarks/page.py)."""
+
+SENTENCES = {
+    "picking": "Collecting and picking: 812 of 815 micrographs, 240 picks per micrograph.",
+    "waiting": "It waits for krios1-2026-11-30 (sessions.at_once).",
+    "crashed": "It ended unexpectedly: the disk with the state folder is full.",
+    "over": "It was ended by itself.",
+}
+
+
+def session(number, state="over"):
+    """Return a session in a state, with figures."""
+    level = {"crashed": "bad", "config_fault": "bad", "not_responding": "attention"}.get(
+        state, "good"
+    )
+    return SessionView(
+        name=f"krios1-2026-11-{number:02d}_a-long-name-of-a-sample",
+        folder=f"/data/krios1/krios1 2026-11-{number:02d} a long name of a sample",
+        state=state,
+        level=level,
+        sentence=SENTENCES.get(state, "") or f"Something is said about {state}.",
+        remedy="See the log for the cause." if level == "bad" else "",
+        found_at=1.0 * number,
+        newest_at=time.time() - 60 * number,
+        picked=1234 * number,
+        waiting=number % 7,
+        failed=number % 3,
+        particles=100_000 * number,
+        picked_last_hour=312 if state == "picking" else None,
+        good_share=0.71,
+        good_micrographs=0.93,
+        model="3 trained",
+        disk_free_bytes=10**12,
+        port=9800 + number if state == "picking" else None,
+        has_report=state == "over",
+    )
+
+
+@pytest.fixture
+def overview(tmp_path):
+    """Yield an overview with a function that shows sessions."""
+    config = tmp_path / "krios1.yaml"
+    config.write_text(
+        f"sessions:\n  pattern: {tmp_path}/data/{{session}}\n"
+        f"  state: {tmp_path}/state/{{session}}\n"
+        f"  output: {tmp_path}/out/{{session}}\nparticle: {{diameter_angstrom: 160}}\n"
+        "web: {listen: 127.0.0.1:0}\noverview: {instruments: [http://krios2.example.org:9476/]}\n"
+    )
+    instrument = load_instrument(config)
+    (tmp_path / "state").mkdir()
+    made = Overview(instrument, tmp_path / "state")
+    listing = Listing(tmp_path / "data")
+
+    def show(views):
+        snapshot = Snapshot.of(instrument, views, listing=listing)
+        made.show(snapshot, {}, is_applied=True)
+
+    made.put = show
+    made.start()
+    yield made
+    made.stop()
+
+
+def fifty():
+    """Return fifty sessions, at least one in each state."""
+    return [session(n, STATES[n % len(STATES)] if n > 30 else "over") for n in range(1, 51)]
+
+
+def address(overview):
+    """Return host and port of an overview."""
+    return overview.url.removeprefix("http://").rstrip("/")
+
+
+def get(overview, path):
+    """Return an answer of the overview."""
+    with urllib.request.urlopen(f"http://{address(overview)}{path}", timeout=60) as answer:
+        return answer.read()
+
+
+def test_fifty_sessions_are_within_the_weight_of_a_page(overview):
+    """Time to the first byte is for tests/benchmarks/page.py."""
+    overview.put(fifty())
+    files = ("", "style.css", "overview.css", "overview.js")
+    assert sum(len(get(overview, f"/{name}")) for name in files) < MOST_PAGE_BYTES
+
+
+def test_only_sessions_that_answer_are_targets(overview):
+    """Prometheus drops the target of a session that is over, instead of calling it down."""
+    overview.put([session(1, "picking"), session(2, "over"), session(3, "crashed")])
+    assert json.loads(get(overview, "/targets")) == [
+        {"targets": ["127.0.0.1:9801"], "labels": {"instrument": "krios1"}}
+    ]
+    metrics = get(overview, "/metrics").decode()
+    assert 'livepick_instrument_sessions{state="picking"} 1.0' in metrics
+    assert 'livepick_instrument_sessions{state="waiting"} 0.0' in metrics
+
+
+@pytest.mark.slow
+@NEEDS_CHROMIUM
+def test_it_fits_each_width_and_names_each_figure(browser, overview):
+    """Nothing is cut off or scrolls sideways, and each session is a link with its name."""
+    overview.put(fifty())
+    with pages(browser, address(overview)) as look:
+        for width in WIDTHS:
+            page = look(width=width)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+            assert page.locator("tbody tr").count() == 50
+            assert page.locator("th[scope=row] a").count() > 20
+        page = look(width=400)
+        first = page.locator("tbody tr").first
+        assert first.get_by_text("not readable").first.is_visible()
+        labels = first.locator("td").evaluate_all("cells => cells.map(c => c.dataset.label)")
+        assert "picked" in labels
+
+
+@pytest.mark.slow
+@NEEDS_CHROMIUM
+def test_it_is_used_by_keyboard_and_stays_up_to_date(browser, overview):
+    """Tab reaches the skip link and each session; an update keeps the focus."""
+    overview.put([session(1, "picking"), session(2, "over")])
+    with pages(browser, address(overview)) as look:
+        page = look()
+        until(page, "document.querySelector('#connection').className === 'live'")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the sessions"
+        link = page.locator("th[scope=row] a").first
+        link.focus()
+        href = link.get_attribute("href")
+        overview.put([session(1, "picking"), session(2, "over"), session(3, "waiting")])
+        until(page, "document.querySelectorAll('tbody tr').length === 3")
+        assert page.evaluate("document.activeElement.getAttribute('href')") == href
+        names = page.get_by_role("rowheader").all_inner_texts()
+        assert names[0].startswith("krios1-2026-11-03")
+
+
+@pytest.mark.slow
+@NEEDS_CHROMIUM
+def test_it_is_read_without_javascript(browser, overview):
+    """All sessions are in the page itself."""
+    overview.put(fifty())
+    with pages(browser, address(overview)) as look:
+        page = look(java_script_enabled=False)
+        assert page.locator("tbody tr").count() == 50
