@@ -18,7 +18,7 @@ noise of 256 x 256 pixels, which is the time to start. The quick programs (all b
 micrograph several times for that. Memory is that of the largest process.
 
 The folder ``.compare`` keeps micrographs, models and results; a sample with a result is not run
-again without ``--again``. ``--publish`` writes the table and the plot into the README.
+again without ``--again``. ``--publish`` writes the table into daemon/accuracy.md, and the plot.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--untrained", action="store_true", help="leave out the trained model")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--again", action="store_true", help="also run samples that have results")
-    parser.add_argument("--publish", action="store_true", help="write table and plot to the README")
+    parser.add_argument("--publish", action="store_true", help="also into the docs")
     return parser.parse_args()
 
 

@@ -5,7 +5,7 @@ The options are those that RELION's own *Auto-picking* job writes with its defau
 it gets 10 % less and 10 % more than the true one.
 
 That choice was made before any result. Tried afterwards, as fractions of the true diameter, on the
-micrographs of the README: .83 to 1 gave AP .26 (frame sums of EMPIAR-10146) and .55 (EMPIAR-10017),
+micrographs of daemon/accuracy.md: .83 to 1 gave AP .26 (sums of 10146) and .55 (EMPIAR-10017),
 .7 to .9 gave .16 and .50, .5 to .7 gave .13 and .46, and .9 to 1.1, which stays, .34 and .52.
 
 With the default threshold (``--LoG_adjust_threshold 0``) it writes the peaks of the filtered

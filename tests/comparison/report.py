@@ -1,4 +1,4 @@
-"""The table and the plot of a comparison, and their place in the README."""
+"""The table and the plot of a comparison, and their place in the documentation."""
 
 import math
 import statistics
@@ -10,7 +10,7 @@ from comparison.livepick_command import BLOB, FIRST, TRAINED
 from comparison.result import BY_LIVEPICK, BY_OTHERS, REAL, Result, SampleResult
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+PAGE = ROOT / "daemon" / "accuracy.md"
 PICTURE = ROOT / "deploy" / "pictures" / "comparison.png"
 ALL_FIGURES = Path(__file__).with_name("RESULTS.md")
 SUMMARY, DETAILS, PLOT = "summary.md", "table.md", "comparison.png"
@@ -46,18 +46,18 @@ def write_report(samples: Sequence[SampleResult], place: Path) -> None:
 
 
 def publish(
-    place: Path, *, readme: Path = README, picture: Path = PICTURE, details: Path = ALL_FIGURES
+    place: Path, *, page: Path = PAGE, picture: Path = PICTURE, details: Path = ALL_FIGURES
 ) -> None:
-    """Copy the summary into the README, between its marks; the plot and the details to files."""
-    text = readme.read_text()
+    """Copy the summary into the page, between its marks; the plot and the details to files."""
+    text = page.read_text()
     before, found, rest = text.partition(BEGIN)
     _, ends, after = rest.partition(END)
     if not (found and ends):
-        sys.exit(f"{readme} has no lines {BEGIN.strip()} and {END.strip()}")
-    readme.write_text(before + BEGIN + (place / SUMMARY).read_text() + END + after)
+        sys.exit(f"{page} has no lines {BEGIN.strip()} and {END.strip()}")
+    page.write_text(before + BEGIN + (place / SUMMARY).read_text() + END + after)
     picture.write_bytes((place / PLOT).read_bytes())
     details.write_text(
-        "# Figures of `make compare`\n\nThe README explains them.\n\n"
+        "# Figures of `make compare`\n\ndaemon/accuracy.md explains them.\n\n"
         + (place / DETAILS).read_text()
     )
 

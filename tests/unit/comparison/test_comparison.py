@@ -242,13 +242,13 @@ def test_each_sample_has_the_time_and_load_of_its_own_run() -> None:
 
 
 def test_the_results_are_published_between_the_marks(tmp_path: Path) -> None:
-    """The rest of the README stays."""
+    """The rest of the page stays."""
     write_report([], tmp_path)
-    readme, picture = tmp_path / "README.md", tmp_path / "picture.png"
-    readme.write_text(f"above\n{BEGIN}old\n{END}below\n")
+    page, picture = tmp_path / "page.md", tmp_path / "picture.png"
+    page.write_text(f"above\n{BEGIN}old\n{END}below\n")
     (tmp_path / "comparison.png").write_bytes(b"a plot")
-    publish(tmp_path, readme=readme, picture=picture, details=tmp_path / "details.md")
-    above, _, rest = readme.read_text().partition(BEGIN)
+    publish(tmp_path, page=page, picture=picture, details=tmp_path / "details.md")
+    above, _, rest = page.read_text().partition(BEGIN)
     between, _, below = rest.partition(END)
     assert (above, below) == ("above\n", "below\n")
     assert between.startswith("No result.\n")

@@ -141,18 +141,3 @@ def test_the_documentation_has_a_way_for_each_system(system):
 
     assert set(re.findall(r"\(#([\w-]+)\)", row)) <= sections
     assert "(#" in row
-
-
-@pytest.mark.parametrize("name", ["install.md", "upkeep.md", "README.md"])
-def test_links_of_a_page_lead_to_files_and_sections(name):
-    """Those within the repository."""
-    text = (DEPLOY / name).read_text()
-    for link, anchor in re.findall(r"\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)", text):
-        path = DEPLOY / link
-        assert path.exists(), link
-        if anchor:
-            titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
-            anchors = {
-                "#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles
-            }
-            assert anchor in anchors, f"{link}{anchor}"
