@@ -391,7 +391,11 @@ class Service:
         self._supervisor.describe(model.card)
         submit_picture = functools.partial(workers.engine.submit_timed, PICTURE_SECONDS)
         self._page.serve(
-            self._metrics, self._make_sources(read_only), submit_picture, self._unexpected
+            self._metrics,
+            self._make_sources(read_only),
+            submit_picture,
+            self._unexpected,
+            config_file=self._config_file.path,
         )
 
         self._reloader = ConfigReloader(

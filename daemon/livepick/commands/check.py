@@ -71,7 +71,7 @@ def _checks(path: Path) -> Iterator[Check]:
         web, checks = instrument.web, check_instrument(instrument)
     else:
         config = load_config(path)
-        web, checks = config.web, check_environment(config)
+        web, checks = config.web, check_environment(config, path)
     check_exposure(web, read_protection(web), host=web.host)
     return iter(checks)
 

@@ -6,9 +6,10 @@ An address that other machines can reach is refused unless it is protected or ac
 import ipaddress
 import re
 import urllib.parse
-from typing import Self
+from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from livepick.config.error_messages import contradiction
 from livepick.config.setting import RESTART, Folder, Section
@@ -35,6 +36,32 @@ class Web(Section):
     insecure: bool = Field(default=False, json_schema_extra=RESTART)
     """True to accept an address in ``listen`` that other machines can reach without TLS and
     passwords."""
+
+    actions: Literal["off", "token"] = Field(default="off", json_schema_extra=RESTART)
+    """``token`` lets people who know the token of ``token_file`` change settings and choose models
+    on the page; ``off``: the page is read-only."""
+
+    token_file: Folder | None = Field(
+        default=None, json_schema_extra=RESTART, validate_default=True
+    )
+    """File with the token, one line of at least 16 characters, that only the service's user and
+    group can read. It is read again when it changes, which signs everybody out."""
+
+    @field_validator("actions", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, actions: object) -> object:
+        """Accept ``off`` without quotes, which YAML reads as false."""
+        return "off" if actions is False else actions
+
+    @field_validator("token_file")
+    @classmethod
+    def _has_a_token(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        """Refuse actions without the file of the token."""
+        if path is None and info.data.get("actions") == "token":
+            raise contradiction(
+                "web.actions is token, and web.token_file is not set; name the file with the token"
+            )
+        return path
 
     @field_validator("listen")
     @classmethod

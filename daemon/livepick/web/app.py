@@ -1,6 +1,7 @@
-"""Web application: the page, the metrics and the health check, read-only on one port.
+"""Web application: the page, the metrics and the health check on one port.
 
-Only GET and HEAD are served: to control livepick, edit its config or run its commands on the host.
+It is read-only unless ``web.actions`` lets people who have signed in change settings: otherwise
+only GET and HEAD are served, and to control livepick one edits its config or runs its commands.
 File names come from other programs and are escaped; nothing is loaded from other hosts. Micrographs
 are addressed by their number in the ledger, never by a path. The whole page is readable without
 JavaScript; the script keeps it up to date, and lets the reader try a threshold.
@@ -9,6 +10,7 @@ JavaScript; the script keeps it up to date, and lets the reader try a threshold.
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,13 +23,17 @@ from starlette.types import ASGIApp
 from livepick.errors import LedgerError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.monitoring.metrics.exporter import Metrics
+from livepick.web.action_routes import ActionRoutes
+from livepick.web.config_actions import actions_on_config
 from livepick.web.download_routes import for_downloads, for_list
 from livepick.web.guard import Guard
 from livepick.web.live_updates import Live
 from livepick.web.page import Sections, Sources
 from livepick.web.page_thread import PageThread
+from livepick.web.proposal import Action
 from livepick.web.responses import busy
 from livepick.web.routes import (
+    for_actions,
     for_micrographs,
     for_page,
     for_pictures,
@@ -36,9 +42,10 @@ from livepick.web.routes import (
     for_timeline,
 )
 from livepick.web.session_figures import for_overview
+from livepick.web.sign_in import SignIns
 from livepick.web.thumbnails import Submit, Thumbnails
 
-__all__ = ["App", "create_app"]
+__all__ = ["ActionSources", "App", "create_app"]
 
 MOST_SHOWN = 200
 """Maximum number of characters of a requested path in the log."""
@@ -64,6 +71,18 @@ class App:
         self.download_thread.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class ActionSources:
+    """What changes on the page need."""
+
+    config_file: Path
+    sign_ins: SignIns
+
+    def actions(self, sources: Sources) -> dict[str, Action]:
+        """Return all actions by their names."""
+        return actions_on_config(self.config_file, sources)
+
+
 def create_app(
     metrics: Metrics,
     sources: Sources,
@@ -71,6 +90,7 @@ def create_app(
     *,
     guard: Callable[[ASGIApp], ASGIApp] = Guard,
     unexpected: UnexpectedErrors | None = None,
+    acting: ActionSources | None = None,
 ) -> App:
     """Return the application.
 
@@ -86,8 +106,10 @@ def create_app(
         Middleware that every request passes first.
     unexpected
         Counts the unexpected errors that are passed over.
+    acting
+        Sources of what people may change; None: the page is read-only.
     """
-    sections = Sections(sources)
+    sections = Sections(sources, has_actions=acting is not None)
     page_thread, download_thread = PageThread(), PageThread("downloads")
     page_thread.soon(sections.prepare)
     live = Live(sections, page_thread, counted=metrics.web.event_streams)
@@ -102,6 +124,10 @@ def create_app(
         *for_micrographs(sections, sources, page_thread),
         *for_pictures(sources, Thumbnails(sources.ledger, sources.config, submit), page_thread),
     ]
+    if acting is not None:
+        actions = acting.actions(sources)
+        pages = ActionRoutes(sources.config().web, actions, acting.sign_ins, sources, page_thread)
+        routes += [*for_actions(), *pages.routes()]
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -1,8 +1,9 @@
 """Checks that every request passes before it reaches the page: host, size, method, and number.
 
 On a loopback address only loopback names are accepted as ``Host``. Otherwise a foreign web page
-could point its own name at this address and read the responses (DNS rebinding). Nothing can be
-changed through the page, so there are no forms to protect; only GET and HEAD are served.
+could point its own name at this address and read the responses (DNS rebinding). Only GET and HEAD
+are served, unless people may change something: then their forms may be posted, and
+``livepick.web.action_routes`` checks who sends them.
 """
 
 import asyncio
@@ -18,7 +19,10 @@ from livepick.web.passwords import TooBusyError
 from livepick.web.protection import Protection
 from livepick.web.responses import busy
 
-__all__ = ["Guard"]
+__all__ = ["ACTIONS", "Guard"]
+
+ACTIONS = "/actions/"
+"""Beginning of the paths to which forms are posted."""
 
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -56,6 +60,8 @@ class Guard:
         Maximum number of requests at a time, without those for programs.
     protection
         Passwords and headers of ``web.web_config_file``; None: none.
+    has_actions
+        True to accept forms.
     """
 
     def __init__(
@@ -65,28 +71,33 @@ class Guard:
         accepts_host: Callable[[str], bool] | None = is_loopback,
         page_requests: int = 192,
         protection: Protection | None = None,
+        has_actions: bool = False,
     ) -> None:
         self._app = app
         self._accepts_host = accepts_host
         self._page_requests = page_requests
         self._protection = protection
         self._requests = 0
+        self._has_actions = has_actions
+        # With no-referrer, browsers hide the origin of a form from its own page too.
+        referrer = {"referrer-policy": "same-origin"} if has_actions else {}
+        self._headers = SECURITY_HEADERS | referrer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
         own = {} if self._protection is None else self._protection.headers
-        end = _Ending(scope, receive, send, SECURITY_HEADERS | own)
+        end = _Ending(scope, receive, send, self._headers | own)
         refusal = self._refusal(scope) or await self._unauthorized(scope)
         if refusal is not None:
             await refusal(scope, receive, end.send)
         elif scope["path"] in RESERVED:
-            await self._app(scope, receive, end.send)
+            await self._app(scope, end.receive, end.send)
         else:
             self._requests += 1
             try:
-                await self._app(scope, receive, end.send)
+                await self._app(scope, end.receive, end.send)
             finally:
                 self._requests -= 1
 
@@ -102,10 +113,16 @@ class Guard:
         if too_large is not None:
             return _refuse(too_large)
         if scope["method"] not in ("GET", "HEAD"):
-            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, allow="GET, HEAD")
+            if not self._is_form(scope):
+                return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, allow="GET, HEAD")
+            if _has_two_lengths(scope["headers"]):
+                return _refuse(HTTPStatus.BAD_REQUEST, connection="close")
         if self._requests >= self._page_requests and scope["path"] not in RESERVED:
             return busy("Too many requests for the page at a time.", closing=True)
         return None
+
+    def _is_form(self, scope: Scope) -> bool:
+        return self._has_actions and scope["method"] == "POST" and scope["path"].startswith(ACTIONS)
 
     async def _unauthorized(self, scope: Scope) -> Response | None:
         if self._protection is None:
@@ -134,7 +151,14 @@ class _Ending:
         self._receive = receive
         self._send = send
         self._headers = headers
-        self._has_body = _has_body(scope["headers"])
+        self._has_body = self._is_unread = _has_body(scope["headers"])
+
+    async def receive(self) -> Message:
+        """Receive a part of the request."""
+        message = await self._receive()
+        if not message.get("more_body"):
+            self._is_unread = False
+        return message
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
@@ -149,7 +173,7 @@ class _Ending:
             if self._has_body:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
-        elif self._has_body and not message.get("more_body"):
+        elif self._is_unread and not message.get("more_body"):
             await self._send({**message, "more_body": True})
             await self._drain()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -190,6 +214,12 @@ def _body_bytes(headers: list[tuple[bytes, bytes]]) -> int:
 def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
     chunked = any(name == b"transfer-encoding" for name, _ in headers)
     return chunked or _body_bytes(headers) > 0
+
+
+def _has_two_lengths(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Return True if two readers could see different ends of a body (request smuggling)."""
+    names = [name for name, _ in headers if name in (b"content-length", b"transfer-encoding")]
+    return len(names) > 1
 
 
 def _refuse(status: HTTPStatus, sentence: str = "", **headers: str) -> Response:

@@ -86,10 +86,19 @@ class Sources:
 
 
 class Sections:
-    """Renders the parts of the page."""
+    """Renders the parts of the page.
 
-    def __init__(self, sources: Sources) -> None:
+    Parameters
+    ----------
+    sources
+        Data sources.
+    has_actions
+        True to show links to the pages on which people change something.
+    """
+
+    def __init__(self, sources: Sources, *, has_actions: bool = False) -> None:
         self._sources = sources
+        self._has_actions = has_actions
         self._models = Models(sources.config().state.directory / MODELS)
         self._lock = threading.Lock()
         self._parts: dict[str, str] = {}
@@ -114,6 +123,7 @@ class Sections:
             session=self._sources.config().session.name,
             now=(now := time.time()),
             zone=zone(now),
+            has_actions=self._has_actions,
         )
 
     def parts(self) -> dict[str, str]:
@@ -142,6 +152,7 @@ class Sections:
                 threshold=threshold,
                 disks=disk_usages(status.disks),
                 particle=view_particle(status.particle),
+                has_actions=self._has_actions,
                 activity=activity,
                 now=now,
             ),
@@ -152,6 +163,7 @@ class Sections:
                 "training.html",
                 status=status,
                 view=view_training(config, ledger.runs(), sources.queries),
+                has_actions=self._has_actions,
                 activity=activity,
                 now=now,
             ),
@@ -237,7 +249,13 @@ class Sections:
         template = "micrograph_page.html" if whole else "micrograph.html"
         root = "../" if whole else ""
         return render_template(
-            template, tile=tile, newer=newer, older=older, root=root, formats=PICK_FORMATS
+            template,
+            tile=tile,
+            newer=newer,
+            older=older,
+            root=root,
+            has_actions=self._has_actions,
+            formats=PICK_FORMATS,
         )
 
     def found(self, text: str, *, whole: bool) -> str:

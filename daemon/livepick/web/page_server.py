@@ -7,20 +7,24 @@ not reach it.
 """
 
 import logging
+from pathlib import Path
 
 from livepick.config.schema import Config
+from livepick.config.web_config import read_protection
+from livepick.config.web_token import check_actions
 from livepick.host.local_socket import listen_local
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem, web_config_refused, web_insecure
 from livepick.web.accepted_hosts import accepted_hosts
 from livepick.web.address_file import SOCKET, AddressFile, page_url
-from livepick.web.app import App, create_app
+from livepick.web.app import ActionSources, App, create_app
 from livepick.web.connections import Limits
 from livepick.web.guard import Guard
 from livepick.web.page import Sources
 from livepick.web.protection import Protection
 from livepick.web.server import Door, Web, address_of, listen
+from livepick.web.sign_in import SignIns
 from livepick.web.thumbnails import Submit
 
 __all__ = ["PageServer"]
@@ -56,6 +60,7 @@ class PageServer:
         except BaseException:
             self._listener.close()
             raise
+        self._sign_ins = self._make_sign_ins()
         self._metrics: Metrics | None = None
         self._web: Web | None = None
 
@@ -71,9 +76,26 @@ class PageServer:
         return page_url(self._settings, self.address, tls=tls)
 
     def serve(
-        self, metrics: Metrics, sources: Sources, submit: Submit, unexpected: UnexpectedErrors
+        self,
+        metrics: Metrics,
+        sources: Sources,
+        submit: Submit,
+        unexpected: UnexpectedErrors,
+        *,
+        config_file: Path | None = None,
     ) -> None:
-        """Make the application; ``start`` lets it answer."""
+        """Make the application; ``start`` lets it answer.
+
+        Parameters
+        ----------
+        metrics, sources, submit, unexpected
+            As in ``create_app``.
+        config_file
+            File that people edit on the page if ``web.actions`` allows it.
+        """
+        acting = None
+        if self._sign_ins is not None and config_file is not None:
+            acting = ActionSources(config_file, self._sign_ins)
         limits = Limits.of_process()
         app = create_app(
             metrics,
@@ -84,8 +106,10 @@ class PageServer:
                 accepts_host=accepted_hosts(self._settings, self._host, self._protection),
                 page_requests=limits.page_requests,
                 protection=self._protection,
+                has_actions=acting is not None,
             ),
             unexpected=unexpected,
+            acting=acting,
         )
         self._metrics = metrics
         front = Door(
@@ -111,8 +135,13 @@ class PageServer:
         self._show()
 
     def reload_if_edited(self) -> None:
-        """Read ``web.web_config_file`` again if it has changed; call it every second or so."""
+        """Read the files of passwords and of the token again if they have changed.
+
+        Call it every second or so.
+        """
         self._protection.reload_if_edited()
+        if self._sign_ins is not None:
+            self._sign_ins.reload_if_edited()
         self._show()
 
     def problems(self) -> list[Problem]:
@@ -132,6 +161,18 @@ class PageServer:
     def close(self) -> None:
         """Release the address."""
         self._listener.close()
+
+    def _make_sign_ins(self) -> SignIns | None:
+        """Return the people who may change something; None: nobody may."""
+        web = self._settings
+        if web.actions == "off" or web.token_file is None:
+            return None
+        try:
+            check_actions(web, read_protection(web), host=self._host)
+            return SignIns(web.token_file)
+        except BaseException:
+            self._listener.close()
+            raise
 
     def _show(self) -> None:
         if self._metrics is not None:

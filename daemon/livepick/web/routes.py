@@ -43,6 +43,7 @@ from livepick.web.thumbnails import NoPictureError, Thumbnails
 from livepick.web.training_view import CLASSES
 
 __all__ = [
+    "for_actions",
     "for_micrographs",
     "for_page",
     "for_pictures",
@@ -67,6 +68,9 @@ FILES: Final = {
     "uplot.min.css": "uplot",
 }
 """Files that the page loads, apart from pictures, with their folders."""
+
+FILES_OF_ACTIONS: Final = {"actions.css": "templates", "actions.js": "templates"}
+"""Files that it loads if people may change something."""
 
 MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -188,6 +192,11 @@ def for_report(sources: Sources, page_thread: PageThread) -> list[Route]:
         return HTMLResponse(html, headers=REPORT_HEADERS)
 
     return [Route("/report", report)]
+
+
+def for_actions() -> list[Route]:
+    """Return the routes of the files that pages load on which people change something."""
+    return [Route(f"/{name}", _file(folder, name)) for name, folder in FILES_OF_ACTIONS.items()]
 
 
 def for_timeline(sections: Sections, page_thread: PageThread) -> list[Route]:

@@ -22,7 +22,7 @@ def serve(make_config, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "krios1")
     app = PlainTextResponse("page")
 
-    def create_app(*_, guard, unexpected):
+    def create_app(*_, guard, unexpected, acting):
         return types.SimpleNamespace(
             asgi=guard(app), local=Guard(app, accepts_host=None), close=lambda: None
         )

@@ -16,6 +16,7 @@ from livepick.host.sqlite_version import SQLITE_REMEDY, sqlite_fault, sqlite_ver
 from livepick.ledger.database import LEDGER
 from livepick.ledger.session_config import recorded_particle, with_measured
 from livepick.models.general_model import SHIPPED
+from livepick.monitoring.preflight.actions import page_actions
 from livepick.monitoring.preflight.check import Check
 from livepick.monitoring.preflight.cluster import cluster
 from livepick.monitoring.preflight.cryosparc import cryosparc
@@ -45,8 +46,16 @@ STATE_GIB = 5.0
 ADVISED = "It is allowed; change it unless you have a reason for it."
 
 
-def check_environment(written: WrittenConfig) -> Iterator[Check]:
-    """Run the checks one after another, and yield each result as soon as it is known."""
+def check_environment(written: WrittenConfig, config_file: Path | None = None) -> Iterator[Check]:
+    """Run the checks one after another, and yield each result as soon as it is known.
+
+    Parameters
+    ----------
+    written
+        The config.
+    config_file
+        File that it was read from; None: it is not checked that the page can edit it.
+    """
     known = recorded_particle(written.state.directory)
     config = with_measured(written, known)
     yield _sqlite()
@@ -73,6 +82,8 @@ def check_environment(written: WrittenConfig) -> Iterator[Check]:
     yield free_space("output disk", config.output.directory, OUTPUT_GIB)
     yield free_space("state disk", config.state.directory, STATE_GIB)
     yield _web_address(config)
+    if config.web.actions != "off" and config_file is not None:
+        yield page_actions(config.web, config_file)
     yield _system_time()
 
 

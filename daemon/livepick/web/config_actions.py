@@ -1,0 +1,322 @@
+"""Actions that edit the config file: threshold, classes, training, diameter, and undoing."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from livepick.config.edit_history import read_edits, record_edit
+from livepick.config.proposed_edit import ProposedEdit, propose, value_of
+from livepick.config.schema import WrittenConfig
+from livepick.config.setting import Effect
+from livepick.config.yaml_edit import Value
+from livepick.config.yaml_loader import load_config
+from livepick.core.formats.header import printable
+from livepick.errors import LedgerWriteError
+from livepick.web.forms import Form
+from livepick.web.page import Sources
+from livepick.web.proposal import Action, ActionError, ConflictError, Proposal, one
+from livepick.web.training_view import TrainingView, view_training
+
+__all__ = ["actions_on_config"]
+
+_log = logging.getLogger(__name__)
+
+EFFECTS: Mapping[Effect, str] = {
+    "live": "It takes effect with the next micrograph or training.",
+    "retrain": "A model with the new settings is looked up, and trained if there is none. Picking"
+    " continues with the model in use.",
+    "restart": "It takes effect after a restart of the service.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Settings that a person wants."""
+
+    title: str
+    values: dict[str, Value]
+    undoes: int | None = None
+
+
+class _ConfigAction:
+    """An action that edits the config file.
+
+    Parameters
+    ----------
+    path
+        The config file.
+    sources
+        Data sources of the page.
+    """
+
+    template = ""
+
+    def __init__(self, path: Path, sources: Sources) -> None:
+        self._path = path
+        self._sources = sources
+
+    def form(self, given: Form) -> dict[str, object]:  # noqa: ARG002 - as in Action
+        """Return the values that the template needs."""
+        return {}
+
+    def propose(self, given: Form) -> Proposal:
+        """Return the edit that the fields of a form ask for."""
+        wish = self._wish(given, load_config(self._path))
+        edit = propose(self._path, wish.values)
+        effects = dict.fromkeys(EFFECTS[change.effect] for change in edit.changes)
+        run = self._running() if edit.retrains else None
+        return Proposal(
+            title=wish.title,
+            digest=edit.digest,
+            make=lambda by: self._make(edit, wish, by),
+            file=str(self._path),
+            diff=tuple(edit.diff()),
+            effects=tuple(effects),
+            ends_run=run,
+            ended="" if run is None else _run_in_words(self._sources, run),
+        )
+
+    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:
+        raise NotImplementedError
+
+    def _make(self, edit: ProposedEdit, wish: _Wish, by: str) -> str:
+        edit.file.write(edit.edit)
+        for each in edit.keys:
+            _log.info(
+                "page: %s set %s from %s to %s",
+                printable(by),
+                each.key,
+                json.dumps(each.before),
+                json.dumps(each.after),
+            )
+        try:
+            record_edit(
+                self._sources.config().state.directory,
+                by=by,
+                title=wish.title,
+                keys=edit.keys,
+                undoes=wish.undoes,
+            )
+        except LedgerWriteError as error:
+            _log.error("page: %s", error)
+            return f"The config was edited, but the history was not written: {error}"
+        return "The config was edited. The service applies it within seconds."
+
+    def _running(self) -> int | None:
+        """Return the number of the training run in progress; None: there is none."""
+        runs = self._sources.ledger.runs()
+        return next((run.version for run in runs if run.state == "running"), None)
+
+
+def _run_in_words(sources: Sources, run: int) -> str:
+    training = sources.status().training
+    same = training.version == run and training.state == "training"
+    return training.sentence if same else f"Training run {run:04d} is in progress."
+
+
+class SetThreshold(_ConfigAction):
+    """Sets ``picking.threshold``."""
+
+    template = "actions_threshold.html"
+
+    def form(self, given: Form) -> dict[str, object]:
+        """Return the threshold in the config, and the given one."""
+        present = load_config(self._path).picking.threshold
+        wanted = one(given, "value") or ("" if present == "auto" else f"{present:g}")
+        model = self._sources.status().model
+        return {"present": present, "wanted": wanted, "model": model}
+
+    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:  # noqa: ARG002
+        text = "auto" if one(given, "auto") else one(given, "value")
+        if text == "auto":
+            return _Wish("pick with the model's own threshold", {"picking.threshold": "auto"})
+        value = _number(text, "The threshold")
+        if not 0 <= value <= 1:
+            raise ActionError(f"The threshold is {value:g}", "Give a number from 0 to 1.")
+        value = round(value, 4)
+        return _Wish(f"set the threshold to {value:g}", {"picking.threshold": value})
+
+
+class SetDiameter(_ConfigAction):
+    """Sets ``particle.diameter_angstrom``, and the contrast if it is given."""
+
+    template = "actions_diameter.html"
+
+    def form(self, given: Form) -> dict[str, object]:
+        """Return the diameter in the config, and the guesses that a person can choose from."""
+        particle = load_config(self._path).particle
+        state = self._sources.status().particle
+        guesses = () if state is None else tuple(g for g in (state.best, state.second) if g)
+        return {
+            "present": particle.diameter_angstrom,
+            "wanted": one(given, "value"),
+            "guesses": guesses,
+            "is_asking": state is not None and state.is_asking,
+        }
+
+    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:  # noqa: ARG002
+        text = "auto" if one(given, "auto") else one(given, "value")
+        contrast = one(given, "contrast")
+        values: dict[str, Value] = {}
+        if contrast:
+            values["particle.contrast"] = contrast
+        if text == "auto":
+            title = "measure the particle's diameter"
+            return _Wish(title, {"particle.diameter_angstrom": "auto", **values})
+        value = round(_number(text, "The diameter"), 1)
+        whole = int(value) if value == int(value) else value
+        return _Wish(
+            f"set the particle's diameter to {value:g} Å",
+            {"particle.diameter_angstrom": whole, **values},
+        )
+
+
+class RetrainAgain(_ConfigAction):
+    """Raises ``training.generation`` by one, which asks for another training."""
+
+    template = "actions_retrain.html"
+
+    def form(self, given: Form) -> dict[str, object]:  # noqa: ARG002
+        """Return the number of the training, and the run in progress."""
+        run = self._running()
+        return {
+            "generation": load_config(self._path).training.generation,
+            "run": run,
+            "ended": "" if run is None else _run_in_words(self._sources, run),
+        }
+
+    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:  # noqa: ARG002
+        generation = config.training.generation + 1
+        return _Wish("train a new model", {"training.generation": generation})
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChoice:
+    """A class of the latest training, as it is shown for a decision."""
+
+    number: int
+    particles: int
+    reason: str
+    is_accepted: bool
+    """True if the figures accept it, whatever a person decided."""
+    is_turned: bool
+    """True if the config decides otherwise."""
+
+
+class ChooseClasses(_ConfigAction):
+    """Sets ``bootstrap.classes``: classes that a person accepts or rejects."""
+
+    template = "actions_classes.html"
+
+    def form(self, given: Form) -> dict[str, object]:
+        """Return the classes of the latest training with the decisions of the config."""
+        view, config = self._view(), load_config(self._path)
+        classes = config.bootstrap.classes
+        turned = {"accept": set(classes.accept), "reject": set(classes.reject)}
+        if "shown" in given:
+            turned = {name: set(_numbers(given, name)) for name in turned}
+        choices = []
+        for number, verdict in enumerate(view.classes):
+            by_figures = verdict.accepted != verdict.overruled
+            name = "reject" if by_figures else "accept"
+            choices.append(
+                ClassChoice(
+                    number, verdict.particles, verdict.reason, by_figures, number in turned[name]
+                )
+            )
+        return {"choices": choices, "view": view}
+
+    def _view(self) -> TrainingView:
+        sources = self._sources
+        return view_training(sources.config(), sources.ledger.runs(), sources.queries)
+
+    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:
+        """Return both lists; classes that the form did not show stay in their list."""
+        shown = set(_numbers(given, "shown"))
+        present = config.bootstrap.classes
+        lists = {
+            name: sorted((set(old) - shown) | set(_numbers(given, name)))
+            for name, old in (("accept", present.accept), ("reject", present.reject))
+        }
+        both = set(lists["accept"]) & set(lists["reject"])
+        if both:
+            raise ActionError(
+                f"Class {min(both)} is accepted and rejected", "Choose one of the two."
+            )
+        # A class leaves its old list before it enters the other: it may never be in both.
+        values: dict[str, Value] = {}
+        moved = set(lists["reject"]) & set(present.accept)
+        order = ("accept", "reject") if moved else ("reject", "accept")
+        for name in order:
+            values[f"bootstrap.classes.{name}"] = list(lists[name])
+        if set(lists["accept"]) & set(present.reject) and moved:
+            raise ActionError(
+                "One class moves to the accepted ones and another to the rejected ones",
+                "Make the two changes one after the other.",
+            )
+        changed = sorted(
+            (set(present.accept) ^ set(lists["accept"]))
+            | (set(present.reject) ^ set(lists["reject"]))
+        )
+        words = ", ".join(map(str, changed)) or "none"
+        return _Wish(f"decide on the 2D classes: {words}", values)
+
+
+class UndoEdit(_ConfigAction):
+    """Undoes an edit of the history: its settings get back their values."""
+
+    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:
+        number = _whole(one(given, "edit"))
+        edits = read_edits(self._sources.config().state.directory)
+        edit = next((each for each in edits if each.number == number), None)
+        if edit is None:
+            raise ActionError(f"There is no edit {number} in the history", "Look at the history.")
+        for each in edit.keys:
+            try:
+                now = value_of(config, each.key)
+            except LookupError as error:
+                raise ActionError(
+                    f"{each.key} is not a setting of this version", "Edit the config by hand."
+                ) from error
+            if now != each.after:
+                raise ConflictError(
+                    f"{each.key} was changed since: it is {json.dumps(now)}, and this edit set it"
+                    f" to {json.dumps(each.after)}",
+                    "Undo the later edit first, or set the value itself.",
+                )
+        values: dict[str, Value] = {each.key: each.before for each in edit.keys[::-1]}
+        return _Wish(f"undo: {edit.title}", values, undoes=edit.number)
+
+
+def actions_on_config(path: Path, sources: Sources) -> dict[str, Action]:
+    """Return the actions that edit a config file, by the names in their addresses."""
+    return {
+        "threshold": SetThreshold(path, sources),
+        "classes": ChooseClasses(path, sources),
+        "retrain": RetrainAgain(path, sources),
+        "diameter": SetDiameter(path, sources),
+        "undo": UndoEdit(path, sources),
+    }
+
+
+def _numbers(given: Form, name: str) -> list[int]:
+    return [_whole(text) for text in given.get(name, [])]
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise ActionError(f"{text[:40]!r} is not a whole number", "Give a number.")
+    return int(text)
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        value = float(text[:40])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ActionError(f"{what} is {text[:40]!r}", "Give a number.")
+    return value

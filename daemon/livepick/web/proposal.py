@@ -1,0 +1,76 @@
+"""A change that a person has asked for on the page, before it is made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from livepick.config.proposed_edit import DiffLine
+from livepick.errors import LivepickError
+from livepick.web.forms import Form
+
+__all__ = ["Action", "ActionError", "ConflictError", "Proposal", "one"]
+
+
+class ActionError(LivepickError):
+    """What was asked for is not possible."""
+
+
+class ConflictError(ActionError):
+    """It was possible when the page was shown, and is not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A change, and all that a person should see before it is made."""
+
+    title: str
+    """Description, as a clause that begins with a verb."""
+    digest: str
+    """Digest of the state that is changed. Another one means that somebody else changed it."""
+    make: Callable[[str], str]
+    """Function that makes the change for a person with this name, and returns what happens next."""
+    file: str = ""
+    """Config file that is edited; empty if none is."""
+    diff: tuple[DiffLine, ...] = ()
+    """Changed lines of the config file; empty if the change is not an edit of it."""
+    effects: tuple[str, ...] = ()
+    """What the change does, as sentences."""
+    ends_run: int | None = None
+    """Training run that the change ends, which needs a consent of its own; None: it ends none."""
+    ended: str = ""
+    """Description of that run."""
+
+
+class Action(Protocol):
+    """A kind of change."""
+
+    template: str
+    """Template of its form; empty if it has none of its own."""
+
+    def form(self, given: Form) -> dict[str, object]:
+        """Return the values that its template needs, from the fields given so far."""
+
+    def propose(self, given: Form) -> Proposal:
+        """Return the change that the fields of a form ask for.
+
+        Raises
+        ------
+        ActionError
+            It is not possible.
+        ConfigError
+            The config cannot be edited in this way.
+        """
+
+
+def one(given: Form, name: str) -> str:
+    """Return the only value of a field; empty if there is none.
+
+    Raises
+    ------
+    ActionError
+        There are several.
+    """
+    values = given.get(name, [])
+    if len(values) > 1:
+        raise ActionError(f"The form has {name} {len(values)} times", "Send it once.")
+    return values[0].strip() if values else ""
