@@ -155,7 +155,11 @@ class _Reader:
             f"{name} is not a time: write it as 2026-11-30T14:05:09, in the time zone of the"
             " service, or with an offset, as 2026-11-30T14:05:09+01:00"
         )
-        return self._read(name, unix_seconds, words)
+        at = self._read(name, unix_seconds, words)
+        if at is not None:  # as the field of the form has it: without an offset
+            local = datetime.fromtimestamp(at).replace(microsecond=0)
+            self._fields[name] = (local.isoformat(),)
+        return at
 
     def _read(self, name: str, value: Callable[[str], float], fault: str) -> float | None:
         text = self._text(name)

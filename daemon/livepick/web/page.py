@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
+from urllib.parse import urlencode
 
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
@@ -202,7 +204,12 @@ class Sections:
     def _outputs(self, status: Status) -> str:
         config = self._sources.config()
         files = shown_files(config, self.downloads()) if status.counts.picked else []
-        return render_template("outputs.html", files=files, folder=str(config.output.directory))
+        return render_template(
+            "outputs.html",
+            files=files,
+            folder=str(config.output.directory),
+            is_closed=status.end is not None and status.end.report is not None,
+        )
 
     def _trends(self) -> str:
         counter = self._sources.queries.change_counter()
@@ -264,7 +271,7 @@ class Sections:
         more = "+" if len(rows) > FOUND else ""
         count = f"{min(len(rows), FOUND)}{more} micrograph{'' if len(rows) == 1 else 's'}"
         title = f"{count} found for “{text}”" if text else ""
-        return _listed(title, rows, whole=whole, search=text)
+        return _listed(title, rows, whole=whole, search=text, query=urlencode({"name": text}))
 
     def between(self, span: Span, *, whole: bool) -> str:
         """Return the HTML for the micrographs that landed in a span of time."""
@@ -272,17 +279,28 @@ class Sections:
         title = f"{count:,} micrograph{'' if count == 1 else 's'}"
         for word, at in zip(("from", "until"), span, strict=True):
             title += f" {word} {clock(at)}" if math.isfinite(at) else ""
-        return _listed(title, rows, whole=whole)
+        ends = {
+            word: datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
+            for word, at in zip(("from", "until"), span, strict=True)
+            if math.isfinite(at)
+        }
+        return _listed(title, rows, whole=whole, query=urlencode(ends))
 
 
-def _listed(title: str, rows: Sequence[MicrographRow], *, whole: bool, search: str = "") -> str:
-    """Return the HTML of a list of micrographs; without a title, there is no list."""
+def _listed(
+    title: str, rows: Sequence[MicrographRow], *, whole: bool, query: str, search: str = ""
+) -> str:
+    """Return the HTML of a list of micrographs; without a title, there is no list.
+
+    ``query``: that of the address which lists all of them.
+    """
     return render_template(
         "found_page.html" if whole else "found.html",
         title=title,
         search=search,
         rows=rows[:FOUND],
         more=len(rows) > FOUND,
+        query=query,
     )
 
 

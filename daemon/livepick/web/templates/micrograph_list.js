@@ -99,9 +99,9 @@ function selection(take) {
     if (event.shiftKey) {
       set(box, true);
       set(next, true);
+      last = next;
       changed();
     }
-    last = next;
     next.focus();
   }
 
