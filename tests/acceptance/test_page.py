@@ -213,9 +213,9 @@ def test_all_of_it_works_without_a_mouse(look):
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("/")
     page.keyboard.type("MIC_0003")
-    until(page, "document.querySelectorAll('#found a').length === 1")
+    until(page, "document.querySelectorAll('#found .rows a').length === 1")
     page.keyboard.press("Escape")
-    assert page.locator("#found a").count() == 0
+    assert page.locator("#found .rows a").count() == 0
 
     page.locator(".strip a").nth(1).focus()
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
@@ -285,6 +285,22 @@ def test_without_a_script_it_can_be_read_all_the_same(look):
     page.locator("[rel=next]").click()
     page.get_by_text("Close").click()
     assert page.locator(".strip a").count() >= 4
+
+
+def test_the_first_picture_is_on_the_first_screen_of_a_phone(look):
+    """It follows the sentence; the figures come after the newest micrographs."""
+    page = look(width=400, height=700)
+    places = {
+        name: page.locator(selector).first.bounding_box()["y"]
+        for name, selector in (
+            ("sentence", ".headline"),
+            ("picture", ".strip .drawn"),
+            ("figures", "#glance dl.figures"),
+        )
+    }
+
+    assert places["sentence"] < places["picture"] < 700 - 150
+    assert places["picture"] < places["figures"]
 
 
 def test_a_page_whose_service_is_gone_says_so(look, session):

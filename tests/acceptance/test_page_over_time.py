@@ -251,10 +251,10 @@ def test_a_span_is_chosen_without_a_mouse(look, session):
     page.keyboard.press("Enter")
     page.locator("#between li").first.wait_for()
 
-    assert page.locator("#between a").all_inner_texts() == [
+    assert page.locator("#between .rows a").all_inner_texts() == [
         f"mic_{number:04d}.mrc" for number in (12, 11, 10)
     ]
-    page.locator("#between a").first.focus()
+    page.locator("#between .rows a").first.focus()
     page.keyboard.press("Enter")
     page.locator(".full h2").wait_for()
     assert page.locator(".full h2").inner_text() == "mic_0012.mrc"

@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -157,8 +158,7 @@ class _Reader:
         )
         at = self._read(name, unix_seconds, words)
         if at is not None:  # as the field of the form has it: without an offset
-            local = datetime.fromtimestamp(at).replace(microsecond=0)
-            self._fields[name] = (local.isoformat(),)
+            self._fields[name] = (time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(at)),)
         return at
 
     def _read(self, name: str, value: Callable[[str], float], fault: str) -> float | None:
