@@ -4,7 +4,6 @@ All data are in the state folder, so the commands work whether or not the servic
 service checks the pointer to the current model every second.
 """
 
-import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -19,13 +18,12 @@ from rich.text import Text
 from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
-from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.ledger.session_config import session_config
 from livepick.models.bundle_on_disk import Bundle
 from livepick.models.prune import prune
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import ModelSummary, differing_settings, summarize_models
-from livepick.picking.tasks import canary
+from livepick.picking.promote_by_person import promote_by_person, rollback_bundle
 
 __all__ = ["models"]
 
@@ -34,9 +32,6 @@ models = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-TRY_SECONDS = 120.0
-"""Time limit for a model on a small image, with the time to load onnxruntime from a slow disk."""
 
 _Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")]
 _Version = Annotated[
@@ -101,14 +96,8 @@ def roll_back(config_path: _Config, *, note: _Note = "") -> None:
     """
     config, registry = _open(config_path)
     present = registry.current(config)
-    target = registry.rollback_target(config)
-    if target is None:
-        raise ModelError(
-            f"no model was in use before model {present.card.version}, or none that still exists"
-            " and fits the particle",
-            f"Choose another model: livepick models list {config_path}, then models promote.",
-        )
-    bundle = registry.fitting(target.card.version, config)
+    advice = f"Choose another model: livepick models list {config_path}, then models promote."
+    bundle = rollback_bundle(registry, config, advice=advice)
     _promote(
         registry, config, bundle, note or f"rolled back from {present.card.version}", rollback=True
     )
@@ -140,37 +129,12 @@ def _open(config_path: Path) -> tuple[Config, Models]:
     return config, Models(config.state.directory / MODELS)
 
 
-def _try(bundle: Bundle) -> None:
-    """Run a model once, in a process of its own: a damaged one may crash, or never end."""
-    remedy = "Promote another model, or train again."
-    try:
-        call_isolated(canary, bundle.path, timeout_seconds=TRY_SECONDS)
-    except TimeoutError as error:
-        raise ModelError(
-            f"model {bundle.card.version} takes more than {TRY_SECONDS:g} s for a small image",
-            remedy,
-        ) from error
-    except ProcessDiedError as error:
-        raise ModelError(f"model {bundle.card.version} does not run: {error}", remedy) from error
-
-
 def _promote(
     registry: Models, config: Config, bundle: Bundle, why: str, *, rollback: bool = False
 ) -> None:
     """Test a bundle, make it the current model, and print the result."""
     version = bundle.card.version
-    before: int | None = None
-    with contextlib.suppress(ModelError):  # before the first start with this particle
-        before = registry.current(config).card.version
-    _try(bundle)
-    registry.promote(
-        version,
-        by="operator",
-        why=why,
-        fingerprint=config.training_fingerprint(),
-        session=config.session.name,
-        rollback=rollback,
-    )
+    before = promote_by_person(registry, config, bundle, why, rollback=rollback)
     if before == version:
         typer.echo(f"model {version} is already in use")
     else:

@@ -4,6 +4,8 @@ There is no other way to request one: the settings in force are those in the fil
 the file sees why there was another training.
 """
 
+import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,10 @@ import typer
 
 from livepick.config.yaml_edit import Edit, EditableConfig, set_key
 from livepick.config.yaml_loader import parse_config
-from livepick.errors import ConfigError
+from livepick.errors import ConfigError, LedgerError, TrainerError
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.reader import LedgerReader
+from livepick.ledger.session_rows import RunRow
 
 __all__ = ["next_generation", "retrain"]
 
@@ -22,19 +27,49 @@ def retrain(
     note: Annotated[
         str, typer.Option("--note", metavar="TEXT", help="Reason, added as a comment on the line.")
     ] = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="End a training in progress without a question.")
+    ] = False,
 ) -> None:
     """Train a new model with the same settings: raise training.generation in CONFIG by one.
 
     A running service applies the edit by itself. The new model replaces the current one if it is
-    better (retrain.gate).
+    better (retrain.gate). A training in progress would end: then the command asks first.
     """
     file = EditableConfig.read(config)
     edit = next_generation(file.text, config, note)
+    run = _running(parse_config(file.text, config).state.directory)
+    if run is not None and not yes:
+        _ask(run)
     file.write(edit)
     typer.echo(
         f"{config}, line {edit.line}: training.generation is now {edit.value}.\n"
         "A running service applies it within seconds; otherwise the next start does."
     )
+
+
+def _running(state: Path) -> RunRow | None:
+    """Return the training run in progress; None if there is none, or no ledger that tells."""
+    try:
+        with Database.read_only(state / LEDGER) as database:
+            runs = LedgerReader(database).runs()
+    except LedgerError:
+        return None
+    return next((run for run in runs if run.state == "running"), None)
+
+
+def _ask(run: RunRow) -> None:
+    """Ask whether a training in progress may end; exit if it may not."""
+    since = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(run.started_at))
+    sentence = (
+        f"Training run {run.version:04d} is in progress since {since}. Another training ends it,"
+        " and what it has learned so far is not used."
+    )
+    if not sys.stdin.isatty():
+        raise TrainerError(sentence, "Wait for its end, or end it: livepick retrain --yes CONFIG")
+    typer.echo(sentence)
+    if not typer.confirm("End it?"):
+        raise typer.Exit(1)
 
 
 def next_generation(text: str, path: Path, note: str = "") -> Edit:

@@ -236,7 +236,7 @@ class ActionRoutes:
             return not_found()
         if proposal is None:
             try:
-                proposal = await self._thread.call(action.propose, given)
+                proposal = await self._thread.call(action.propose, given, visit.name)
             except LivepickError as error:
                 return await self._form_page(request, name, given, visit, error)
         fields = [(key, value) for key in given if key not in OWN_FIELDS for value in given[key]]
@@ -260,12 +260,12 @@ class ActionRoutes:
         digest, end_run = one(form, "digest"), one(form, "end_run")
 
         def make() -> tuple[Proposal, str | None, str]:
-            proposal = action.propose(form)
+            proposal = action.propose(form, visit.name)
             if proposal.digest != digest:
                 return proposal, CHANGED_SINCE, ""
             if proposal.ends_run is not None and end_run != str(proposal.ends_run):
                 return proposal, NEEDS_CONSENT, ""
-            return proposal, None, proposal.make(visit.name)
+            return proposal, None, proposal.make()
 
         try:
             proposal, warning, done = await self._thread.call(make)

@@ -23,13 +23,15 @@ from starlette.types import ASGIApp
 from livepick.errors import LedgerError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.monitoring.metrics.exporter import Metrics
+from livepick.picking.promote_by_person import TRY_SECONDS
 from livepick.web.action_routes import ActionRoutes
 from livepick.web.config_actions import actions_on_config
 from livepick.web.download_routes import for_downloads, for_list
 from livepick.web.guard import Guard
 from livepick.web.live_updates import Live
+from livepick.web.model_actions import ChooseModel
 from livepick.web.page import Sections, Sources
-from livepick.web.page_thread import PageThread
+from livepick.web.page_thread import WAIT_SECONDS, PageThread
 from livepick.web.proposal import Action
 from livepick.web.responses import busy
 from livepick.web.routes import (
@@ -63,12 +65,14 @@ class App:
     live: Live
     page_thread: PageThread
     download_thread: PageThread
+    action_thread: PageThread
 
     def close(self) -> None:
         """End all event streams, and the threads that make the page and the downloads."""
         self.live.close()
         self.page_thread.stop()
         self.download_thread.stop()
+        self.action_thread.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class ActionSources:
 
     def actions(self, sources: Sources) -> dict[str, Action]:
         """Return all actions by their names."""
-        return actions_on_config(self.config_file, sources)
+        return {**actions_on_config(self.config_file, sources), "model": ChooseModel(sources)}
 
 
 def create_app(
@@ -111,6 +115,8 @@ def create_app(
     """
     sections = Sections(sources, has_actions=acting is not None)
     page_thread, download_thread = PageThread(), PageThread("downloads")
+    # A model is tested before it is promoted, which may take this long.
+    action_thread = PageThread("actions", TRY_SECONDS + WAIT_SECONDS)
     page_thread.soon(sections.prepare)
     live = Live(sections, page_thread, counted=metrics.web.event_streams)
     routes = [
@@ -126,7 +132,7 @@ def create_app(
     ]
     if acting is not None:
         actions = acting.actions(sources)
-        pages = ActionRoutes(sources.config().web, actions, acting.sign_ins, sources, page_thread)
+        pages = ActionRoutes(sources.config().web, actions, acting.sign_ins, sources, action_thread)
         routes += [*for_actions(), *pages.routes()]
     app = Starlette(
         routes=routes,
@@ -137,7 +143,9 @@ def create_app(
         },
     )
     app.router.redirect_slashes = False  # a redirect names the host, which a proxy has replaced
-    return App(guard(app), Guard(app, accepts_host=None), live, page_thread, download_thread)
+    return App(
+        guard(app), Guard(app, accepts_host=None), live, page_thread, download_thread, action_thread
+    )
 
 
 async def _unreadable(_: Request, error: Exception) -> Response:

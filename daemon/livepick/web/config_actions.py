@@ -1,153 +1,56 @@
 """Actions that edit the config file: threshold, classes, training, diameter, and undoing."""
 
 import json
-import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from livepick.config.edit_history import read_edits, record_edit
-from livepick.config.proposed_edit import ProposedEdit, propose, value_of
+from livepick.config.edit_history import read_edits
+from livepick.config.proposed_edit import value_of
 from livepick.config.schema import WrittenConfig
-from livepick.config.setting import Effect
 from livepick.config.yaml_edit import Value
-from livepick.config.yaml_loader import load_config
-from livepick.core.formats.header import printable
-from livepick.errors import LedgerWriteError
+from livepick.web.config_action import ConfigAction, Wish, run_in_words
 from livepick.web.forms import Form
 from livepick.web.page import Sources
-from livepick.web.proposal import Action, ActionError, ConflictError, Proposal, one
+from livepick.web.proposal import Action, ActionError, ConflictError, one
+from livepick.web.session_action import EndSession
 from livepick.web.training_view import TrainingView, view_training
 
 __all__ = ["actions_on_config"]
 
-_log = logging.getLogger(__name__)
 
-EFFECTS: Mapping[Effect, str] = {
-    "live": "It takes effect with the next micrograph or training.",
-    "retrain": "A model with the new settings is looked up, and trained if there is none. Picking"
-    " continues with the model in use.",
-    "restart": "It takes effect after a restart of the service.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """Settings that a person wants."""
-
-    title: str
-    values: dict[str, Value]
-    undoes: int | None = None
-
-
-class _ConfigAction:
-    """An action that edits the config file.
-
-    Parameters
-    ----------
-    path
-        The config file.
-    sources
-        Data sources of the page.
-    """
-
-    template = ""
-
-    def __init__(self, path: Path, sources: Sources) -> None:
-        self._path = path
-        self._sources = sources
-
-    def form(self, given: Form) -> dict[str, object]:  # noqa: ARG002 - as in Action
-        """Return the values that the template needs."""
-        return {}
-
-    def propose(self, given: Form) -> Proposal:
-        """Return the edit that the fields of a form ask for."""
-        wish = self._wish(given, load_config(self._path))
-        edit = propose(self._path, wish.values)
-        effects = dict.fromkeys(EFFECTS[change.effect] for change in edit.changes)
-        run = self._running() if edit.retrains else None
-        return Proposal(
-            title=wish.title,
-            digest=edit.digest,
-            make=lambda by: self._make(edit, wish, by),
-            file=str(self._path),
-            diff=tuple(edit.diff()),
-            effects=tuple(effects),
-            ends_run=run,
-            ended="" if run is None else _run_in_words(self._sources, run),
-        )
-
-    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:
-        raise NotImplementedError
-
-    def _make(self, edit: ProposedEdit, wish: _Wish, by: str) -> str:
-        edit.file.write(edit.edit)
-        for each in edit.keys:
-            _log.info(
-                "page: %s set %s from %s to %s",
-                printable(by),
-                each.key,
-                json.dumps(each.before),
-                json.dumps(each.after),
-            )
-        try:
-            record_edit(
-                self._sources.config().state.directory,
-                by=by,
-                title=wish.title,
-                keys=edit.keys,
-                undoes=wish.undoes,
-            )
-        except LedgerWriteError as error:
-            _log.error("page: %s", error)
-            return f"The config was edited, but the history was not written: {error}"
-        return "The config was edited. The service applies it within seconds."
-
-    def _running(self) -> int | None:
-        """Return the number of the training run in progress; None: there is none."""
-        runs = self._sources.ledger.runs()
-        return next((run.version for run in runs if run.state == "running"), None)
-
-
-def _run_in_words(sources: Sources, run: int) -> str:
-    training = sources.status().training
-    same = training.version == run and training.state == "training"
-    return training.sentence if same else f"Training run {run:04d} is in progress."
-
-
-class SetThreshold(_ConfigAction):
+class SetThreshold(ConfigAction):
     """Sets ``picking.threshold``."""
 
     template = "actions_threshold.html"
 
     def form(self, given: Form) -> dict[str, object]:
         """Return the threshold in the config, and the given one."""
-        present = load_config(self._path).picking.threshold
+        present = self.config().picking.threshold
         wanted = one(given, "value") or ("" if present == "auto" else f"{present:g}")
         model = self._sources.status().model
         return {"present": present, "wanted": wanted, "model": model}
 
-    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:  # noqa: ARG002
+    def wish(self, given: Form, config: WrittenConfig, by: str) -> Wish:  # noqa: ARG002
+        """Return the setting of the form."""
         text = "auto" if one(given, "auto") else one(given, "value")
         if text == "auto":
-            return _Wish("pick with the model's own threshold", {"picking.threshold": "auto"})
+            return Wish("pick with the model's own threshold", {"picking.threshold": "auto"})
         value = _number(text, "The threshold")
         if not 0 <= value <= 1:
             raise ActionError(f"The threshold is {value:g}", "Give a number from 0 to 1.")
         value = round(value, 4)
-        return _Wish(f"set the threshold to {value:g}", {"picking.threshold": value})
+        return Wish(f"set the threshold to {value:g}", {"picking.threshold": value})
 
 
-class SetDiameter(_ConfigAction):
+class SetDiameter(ConfigAction):
     """Sets ``particle.diameter_angstrom``, and the contrast if it is given."""
 
     template = "actions_diameter.html"
 
     def form(self, given: Form) -> dict[str, object]:
         """Return the diameter in the config, and the guesses that a person can choose from."""
-        particle = load_config(self._path).particle
+        particle = self.config().particle
         state = self._sources.status().particle
         guesses = () if state is None else tuple(g for g in (state.best, state.second) if g)
         return {
@@ -157,7 +60,8 @@ class SetDiameter(_ConfigAction):
             "is_asking": state is not None and state.is_asking,
         }
 
-    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:  # noqa: ARG002
+    def wish(self, given: Form, config: WrittenConfig, by: str) -> Wish:  # noqa: ARG002
+        """Return the setting of the form."""
         text = "auto" if one(given, "auto") else one(given, "value")
         contrast = one(given, "contrast")
         values: dict[str, Value] = {}
@@ -165,32 +69,33 @@ class SetDiameter(_ConfigAction):
             values["particle.contrast"] = contrast
         if text == "auto":
             title = "measure the particle's diameter"
-            return _Wish(title, {"particle.diameter_angstrom": "auto", **values})
+            return Wish(title, {"particle.diameter_angstrom": "auto", **values})
         value = round(_number(text, "The diameter"), 1)
         whole = int(value) if value == int(value) else value
-        return _Wish(
+        return Wish(
             f"set the particle's diameter to {value:g} Å",
             {"particle.diameter_angstrom": whole, **values},
         )
 
 
-class RetrainAgain(_ConfigAction):
+class RetrainAgain(ConfigAction):
     """Raises ``training.generation`` by one, which asks for another training."""
 
     template = "actions_retrain.html"
 
     def form(self, given: Form) -> dict[str, object]:  # noqa: ARG002
         """Return the number of the training, and the run in progress."""
-        run = self._running()
+        run = self.running()
         return {
-            "generation": load_config(self._path).training.generation,
+            "generation": self.config().training.generation,
             "run": run,
-            "ended": "" if run is None else _run_in_words(self._sources, run),
+            "ended": "" if run is None else run_in_words(self._sources, run),
         }
 
-    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:  # noqa: ARG002
+    def wish(self, given: Form, config: WrittenConfig, by: str) -> Wish:  # noqa: ARG002
+        """Return the settings of the form."""
         generation = config.training.generation + 1
-        return _Wish("train a new model", {"training.generation": generation})
+        return Wish("train a new model", {"training.generation": generation})
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +111,14 @@ class ClassChoice:
     """True if the config decides otherwise."""
 
 
-class ChooseClasses(_ConfigAction):
+class ChooseClasses(ConfigAction):
     """Sets ``bootstrap.classes``: classes that a person accepts or rejects."""
 
     template = "actions_classes.html"
 
     def form(self, given: Form) -> dict[str, object]:
         """Return the classes of the latest training with the decisions of the config."""
-        view, config = self._view(), load_config(self._path)
+        view, config = self._view(), self.config()
         classes = config.bootstrap.classes
         turned = {"accept": set(classes.accept), "reject": set(classes.reject)}
         if "shown" in given:
@@ -233,7 +138,7 @@ class ChooseClasses(_ConfigAction):
         sources = self._sources
         return view_training(sources.config(), sources.ledger.runs(), sources.queries)
 
-    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:
+    def wish(self, given: Form, config: WrittenConfig, by: str) -> Wish:  # noqa: ARG002
         """Return both lists; classes that the form did not show stay in their list."""
         shown = set(_numbers(given, "shown"))
         present = config.bootstrap.classes
@@ -262,13 +167,14 @@ class ChooseClasses(_ConfigAction):
             | (set(present.reject) ^ set(lists["reject"]))
         )
         words = ", ".join(map(str, changed)) or "none"
-        return _Wish(f"decide on the 2D classes: {words}", values)
+        return Wish(f"decide on the 2D classes: {words}", values)
 
 
-class UndoEdit(_ConfigAction):
+class UndoEdit(ConfigAction):
     """Undoes an edit of the history: its settings get back their values."""
 
-    def _wish(self, given: Form, config: WrittenConfig) -> _Wish:
+    def wish(self, given: Form, config: WrittenConfig, by: str) -> Wish:  # noqa: ARG002
+        """Return the settings of the form."""
         number = _whole(one(given, "edit"))
         edits = read_edits(self._sources.config().state.directory)
         edit = next((each for each in edits if each.number == number), None)
@@ -288,7 +194,7 @@ class UndoEdit(_ConfigAction):
                     "Undo the later edit first, or set the value itself.",
                 )
         values: dict[str, Value] = {each.key: each.before for each in edit.keys[::-1]}
-        return _Wish(f"undo: {edit.title}", values, undoes=edit.number)
+        return Wish(f"undo: {edit.title}", values, undoes=edit.number)
 
 
 def actions_on_config(path: Path, sources: Sources) -> dict[str, Action]:
@@ -299,6 +205,7 @@ def actions_on_config(path: Path, sources: Sources) -> dict[str, Action]:
         "retrain": RetrainAgain(path, sources),
         "diameter": SetDiameter(path, sources),
         "undo": UndoEdit(path, sources),
+        "session": EndSession(path, sources),
     }
 
 

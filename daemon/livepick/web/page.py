@@ -171,6 +171,7 @@ class Sections:
             ),
             "models": render_template(
                 "models.html",
+                has_actions=self._has_actions,
                 entries=summarize_models(self._models, config)[::-1],
                 history=self._models.promotions()[: -HISTORY - 1 : -1],
             ),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["PageThread"]
+__all__ = ["WAIT_SECONDS", "PageThread"]
 
 T = TypeVar("T")
 
@@ -33,9 +33,12 @@ class PageThread:
     ----------
     name
         Name of the thread.
+    wait_seconds
+        Maximum time that a caller waits.
     """
 
-    def __init__(self, name: str = "page") -> None:
+    def __init__(self, name: str = "page", wait_seconds: float | None = None) -> None:
+        self._wait_seconds = wait_seconds
         self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]]
         self._calls = queue.PriorityQueue()
         self._numbers = itertools.count()
@@ -54,7 +57,7 @@ class PageThread:
         Raises
         ------
         TimeoutError
-            The function was not called, or has not returned, within ``WAIT_SECONDS``.
+            The function was not called, or has not returned, in time.
         """
         answer: Future[T] = Future()
 
@@ -69,7 +72,8 @@ class PageThread:
                 answer.set_result(result)
 
         self._put(0 if urgent else 1, work)
-        async with asyncio.timeout(WAIT_SECONDS):
+        seconds = WAIT_SECONDS if self._wait_seconds is None else self._wait_seconds
+        async with asyncio.timeout(seconds):
             return await asyncio.wrap_future(answer)
 
     def soon(self, function: Callable[[], object]) -> None:

@@ -27,8 +27,8 @@ class Proposal:
     """Description, as a clause that begins with a verb."""
     digest: str
     """Digest of the state that is changed. Another one means that somebody else changed it."""
-    make: Callable[[str], str]
-    """Function that makes the change for a person with this name, and returns what happens next."""
+    make: Callable[[], str]
+    """Function that makes the change, and returns what happens next."""
     file: str = ""
     """Config file that is edited; empty if none is."""
     diff: tuple[DiffLine, ...] = ()
@@ -50,8 +50,8 @@ class Action(Protocol):
     def form(self, given: Form) -> dict[str, object]:
         """Return the values that its template needs, from the fields given so far."""
 
-    def propose(self, given: Form) -> Proposal:
-        """Return the change that the fields of a form ask for.
+    def propose(self, given: Form, by: str) -> Proposal:
+        """Return the change that the fields of a form ask for, for the person with a name.
 
         Raises
         ------

@@ -9,6 +9,8 @@ from livepick import cli
 from livepick.commands.retrain import next_generation
 from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError
+from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.writer import LedgerWriter
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
 
@@ -108,3 +110,21 @@ def test_a_broken_config_is_left_alone(path, capsys, text, says):
 def test_no_file_is_said(tmp_path, capsys):
     assert cli.main(["retrain", str(tmp_path / "none.yaml")]) == 78
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_training_in_progress_is_not_ended_without_a_word(path, capsys, monkeypatch):
+    """A script must say --yes; a person is asked."""
+    with Database.writable(path.parent / "state" / LEDGER) as database:
+        LedgerWriter(database).session.run_changed(3, "f", "running")
+    assert cli.main(["retrain", str(path)]) == 1
+    assert "Training run 0003 is in progress since" in capsys.readouterr().err
+    assert path.read_text() == BASE
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    for answer, status in ((False, 1), (True, 0)):
+        monkeypatch.setattr("typer.confirm", lambda *_, answer=answer: answer)
+        assert cli.main(["retrain", str(path)]) == status
+        assert ("generation: 2" in path.read_text()) is answer
+    monkeypatch.undo()
+    assert cli.main(["retrain", str(path), "--yes"]) == 0
+    assert "generation: 3" in path.read_text()

@@ -14,7 +14,9 @@ from livepick.config.yaml_loader import load_config
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.session_end import SessionEnd, read_session_end, write_session_end
 from livepick.ledger.writer import LedgerWriter
+from livepick.models.registry import MODELS, Models
 from livepick.monitoring.health import Health
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.status import Status
@@ -259,6 +261,57 @@ def test_a_file_that_cannot_be_written_is_said(ada, monkeypatch):
     assert status == 400
     assert "could not be written: it is read-only" in text
     assert read_edits(ada.state) == []
+
+
+def test_a_session_is_ended_and_reopened(ada):
+    _, shown = ada.propose("session")
+    assert ada.confirm("session", shown)[0] == 200
+    session = load_config(ada.file).session
+    assert (session.ended, session.ended_by) == (True, "Ada")
+    _, shown = ada.propose("session", reopen="1")
+    assert ada.confirm("session", shown)[0] == 200
+    assert not load_config(ada.file).session.ended
+    assert ada.file.read_text().count("# krios") == 1
+
+
+def test_a_session_that_ended_by_itself_is_reopened_without_an_edit(ada):
+    write_session_end(ada.state, SessionEnd("s", 1.0, "idle"))
+    status, shown = ada.propose("session", reopen="1")
+    assert (status, "ended by itself" in shown) == (200, True)
+    assert ada.confirm("session", shown)[0] == 200
+    assert read_session_end(ada.state, "s") is None
+    assert ada.file.read_text() == BASE
+
+
+def test_another_model_is_used_and_the_one_before_again(ada, put_bundle, monkeypatch):
+    """The history of models has who; a model that changed meanwhile is asked about again."""
+    models = Models(ada.state / MODELS)
+    models.ensure_first_picker(ada.resolved())
+    for version in (1, 2):
+        put_bundle(models, ada.resolved(), version)
+    first = models.current(ada.resolved()).card.version
+    status, shown = ada.propose("model", version="2")
+    assert status == 200, shown
+    assert f"{first} → 2" in shown
+    status, text = ada.confirm("model", shown)  # its graph is not one
+    assert (status, models.current(ada.resolved()).card.version) == (400, first)
+    assert "model 2" in text or "graph" in text
+    monkeypatch.setattr("livepick.picking.promote_by_person._try", lambda _: None)
+    _, stale = ada.propose("model", version="1")
+    status, text = ada.confirm("model", shown)
+    assert status == 200, text
+    assert models.current(ada.resolved()).card.version == 2
+    assert "by Ada" in models.last_promotion().why
+    assert ada.confirm("model", stale)[0] == 409
+
+    _, shown = ada.propose("model", version="1")
+    assert ada.confirm("model", shown)[0] == 200
+    _, shown = ada.propose("model", rollback="1")
+    assert "return to model 2" in shown
+    assert ada.confirm("model", shown)[0] == 200
+    assert models.last_promotion().rollback
+    assert ada.propose("model", version="77")[0] == 400
+    assert "Use model" in ada.send("GET", "/actions/model")[1]
 
 
 # --- who may send a form ---------------------------------------------------------------------
