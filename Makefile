@@ -4,6 +4,7 @@
 #   make lint    ruff, mypy, import-linter
 #   make audit   compare the pinned packages with the list of known vulnerabilities
 #   make chaos   200 kills of service, workers and trainer; folders lost and back
+#   make day     three sessions of an instrument, killed in between, with their alerts
 #   make demo    a simulated session from the first micrograph to a trained picker
 #   make pictures  the README's pictures, of the session of make demo
 #   make fuzz    damaged files of all kinds for FUZZ_MINUTES (10); the tests try a few
@@ -17,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: bundle chaos demo pictures test lint audit bench compare ablation clean fuzz
+.PHONY: bundle chaos day demo pictures test lint audit bench compare ablation clean fuzz
 .DELETE_ON_ERROR:
 
 # Where this is set, each of the hundreds of processes that tests start would compile livepick again.
@@ -33,7 +34,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/chaos.py tests/demo.py tests/make_pictures.py tests/benchmarks \
+	$(BIN)/mypy tests/chaos.py tests/day.py tests/demo.py tests/make_pictures.py tests/benchmarks \
 	    tests/comparison tests/device deploy/bundle/make_bundle.py
 	$(BIN)/lint-imports --no-logo
 
@@ -42,6 +43,9 @@ audit: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/python tests/chaos.py
+
+day: $(INSTALLED)
+	$(BIN)/python tests/day.py --train
 
 demo: $(INSTALLED)
 	$(BIN)/python tests/demo.py

@@ -22,6 +22,7 @@ from factories import make_card
 from livepick import cli
 from livepick.commands import status as status_command
 from livepick.config.schema import Config
+from livepick.config.sessions_section import Overview, Sessions
 from livepick.core.contracts.before_and_after import BeforeAndAfter
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.cluster_view import ClusterView, NodeView
@@ -32,6 +33,7 @@ from livepick.core.contracts.progress import Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.contracts.training_report import HeldOutFigures
 from livepick.ledger.session_end import SessionEnd
+from livepick.instrument.metrics import InstrumentMetrics
 from livepick.ledger.timeline import Timeline
 from livepick.models.promotions import Promotion, append_promotion
 from livepick.models.summary import ModelSummary
@@ -73,6 +75,20 @@ def test_labels_have_their_values():
 
 def test_settings_have_their_keys():
     assert gone("config keys", names_in_type(Config)) == []
+
+
+def test_an_instrument_has_its_settings_and_metrics():
+    keys = [
+        *("sessions", *(f"sessions.{name}" for name in Sessions.model_fields)),
+        *("overview", *(f"overview.{name}" for name in Overview.model_fields)),
+    ]
+    assert gone("instrument's config keys", keys) == []
+    today = [
+        f"{collector._type} {collector._name}{{{','.join(collector._labelnames)}}}"
+        for collector in InstrumentMetrics().registry._collector_to_names
+        if hasattr(collector, "_labelnames")
+    ]
+    assert gone("instrument's metrics", today) == []
 
 
 def command_words(command, name=""):

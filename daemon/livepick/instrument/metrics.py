@@ -26,9 +26,7 @@ class InstrumentMetrics:
         self._readable = make.gauge(
             "instrument_folder_readable", "Can the folder of the sessions be listed?"
         )
-        self._applied = make.gauge(
-            "instrument_config_last_reload_successful", "Is the instrument's config on disk in use?"
-        )
+        self._applied = make.gauge("config_last_reload_successful", "Is the config on disk in use?")
         self._applied.set(1)
         self.registry = make.registry
         self.exposition = make.exposition
@@ -38,7 +36,7 @@ class InstrumentMetrics:
         """Set all gauges."""
         for state, count in snapshot.counts.items():
             self._sessions.labels(state).set(count)
-        self._readable.set(snapshot.root_is_readable)
+        self._readable.set(not snapshot.root_is_away)
         self._applied.set(is_applied)
 
     def count_crash(self) -> None:

@@ -109,7 +109,8 @@ class Snapshot:
     hidden: int = 0
     counts: dict[SessionState, int] = field(default_factory=dict)
     """Number of sessions in each state."""
-    root_is_readable: bool = True
+    root_is_away: bool = False
+    """True if the folder of the sessions cannot be listed, or has vanished."""
 
     @classmethod
     def of(
@@ -118,15 +119,32 @@ class Snapshot:
         views: Sequence[SessionView],
         *,
         listing: Listing | None,
+        was_there: bool = False,
         hangs_seconds: float = 0.0,
         fault: ConfigError | None = None,
     ) -> "Snapshot":
-        """Return a snapshot, with a headline that says what matters most."""
+        """Return a snapshot, with a headline that says what matters most.
+
+        Parameters
+        ----------
+        instrument, views
+            The instrument, and its sessions.
+        listing
+            Result of the last search; None: there was none yet.
+        was_there
+            True if an earlier search has found the folder of the sessions.
+        hangs_seconds
+            Duration of the search under way.
+        fault
+            Fault of the instrument's config, for which the previous one stays in use.
+        """
         ordered = tuple(sorted(views, key=lambda view: (-view.found_at, view.name)))
         found = Counter(view.state for view in ordered)
         counts = {state: found[state] for state in STATES}
         level, sentence, remedy = (
-            _fault(listing, hangs_seconds, fault) or _worst(ordered) or _activity(ordered)
+            _fault(listing, hangs_seconds, fault, was_there=was_there)
+            or _worst(ordered)
+            or _activity(ordered)
         )
         return cls(
             instrument.name,
@@ -137,7 +155,7 @@ class Snapshot:
             ordered,
             hidden=0 if listing is None else listing.hidden,
             counts=counts,
-            root_is_readable=listing is not None and not listing.fault,
+            root_is_away=_is_away(listing, was_there=was_there),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -152,7 +170,7 @@ class Snapshot:
 
 
 def _fault(
-    listing: Listing | None, hangs_seconds: float, fault: ConfigError | None
+    listing: Listing | None, hangs_seconds: float, fault: ConfigError | None, *, was_there: bool
 ) -> Words | None:
     """Return what is wrong with the config or the folder of all sessions; None: nothing."""
     if fault is not None:
@@ -168,18 +186,25 @@ def _fault(
         return "good", "The first search for sessions is under way.", ""
     if not listing.fault:
         return None
+    return _root_fault(listing, was_there=was_there)
+
+
+def _root_fault(listing: Listing, *, was_there: bool) -> Words:
+    """Return why the folder of the sessions cannot be listed; before it exists, that is calm."""
     root = printable(listing.root)
-    if listing.is_missing:
-        return (
-            "good",
-            f"{root} does not exist yet. Sessions are found as soon as it does.",
-            "If it should be there, check the mount.",
-        )
-    return (
-        "bad",
-        f"{root} cannot be listed: {listing.fault}.",
-        "Give livepick's user the right to read it.",
-    )
+    if not listing.is_missing:
+        what = f"{root} cannot be listed: {listing.fault}."
+        return "bad", what, "Give livepick's user the right to read it."
+    if was_there:
+        remedy = "Check the mount. Sessions that pick now go on as soon as it is back."
+        return "bad", f"{root} has vanished.", remedy
+    what = f"{root} does not exist yet. Sessions are found as soon as it does."
+    return "good", what, "If it should be there, check the mount."
+
+
+def _is_away(listing: Listing | None, *, was_there: bool) -> bool:
+    """Return True if the folder of the sessions cannot be used, although it was there before."""
+    return listing is not None and bool(listing.fault) and (was_there or not listing.is_missing)
 
 
 def _worst(views: Sequence[SessionView]) -> Words | None:

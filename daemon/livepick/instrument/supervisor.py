@@ -90,6 +90,7 @@ class SessionSupervisor:
         self._figures = FigureReader()
         self._records: dict[Path, SessionRecord] = {}
         self._look: Look | None = None
+        self._root_was_there = False
         self._config_error: ConfigError | None = None
         self._saved_at = time.monotonic()
         self._overview = Overview(instrument, self._root)
@@ -157,6 +158,7 @@ class SessionSupervisor:
     def _take(self, look: Look) -> None:
         """Use the result of a search. If the folder cannot be listed, no session is gone."""
         self._look = look
+        self._root_was_there |= not look.listing.is_missing
         if look.listing.fault and self._records:
             look = Look(look.listing, tuple(map(self._as_before, look.sightings)), look.at)
         states = {seen.place.state for seen in look.sightings}
@@ -347,6 +349,7 @@ class SessionSupervisor:
             self._instrument,
             views,
             listing=None if self._look is None else self._look.listing,
+            was_there=self._root_was_there,
             hangs_seconds=0.0 if since is None else now - since,
             fault=self._config_error,
         )

@@ -1,13 +1,15 @@
 """Config of an instrument, and the configs of its sessions."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from livepick.config.instrument_config import Instrument, Place, load_instrument, session_text
 from livepick.config.session_config_file import SESSION_CONFIG, merge, write_session_config
+from livepick.config.sessions_section import Overview, Sessions
 from livepick.config.yaml_edit import set_key
-from livepick.config.yaml_loader import load_config, parse_config
+from livepick.config.yaml_loader import load_config, parse_config, parse_document
 from livepick.errors import ConfigError
 
 TEXT = """\
@@ -173,3 +175,14 @@ def test_a_session_config_with_a_fault_is_left_as_it_is(
     with pytest.raises(ConfigError, match="diameter_angstrom"):
         write_session_config(own.state, session_text(load_instrument(instrument.path), own))
     assert path.read_text() == before
+
+
+def test_the_example_has_every_setting_of_an_instrument_at_its_default() -> None:
+    example = Path(__file__).parents[3] / "deploy" / "instrument.yaml"
+    plain = load_instrument(example)
+    text = re.sub(r"(?m)^( *)#(?=[a-z_]+:|  - )", r"\1", example.read_text())
+    values = parse_document(text, example).values
+    assert set(values["sessions"]) == set(Sessions.model_fields)
+    assert set(values["overview"]) == set(Overview.model_fields)
+    full = Sessions.model_validate(values["sessions"])
+    assert full == plain.sessions

@@ -192,6 +192,8 @@ def test_a_root_that_is_not_mounted_is_calm(scene: Scene) -> None:
     snapshot = Snapshot.of(scene.search.instrument, [], listing=look.listing)
     assert snapshot.level == "good"
     assert "does not exist yet" in snapshot.sentence
+    gone = Snapshot.of(scene.search.instrument, [], listing=look.listing, was_there=True)
+    assert (gone.level, gone.root_is_away, snapshot.root_is_away) == ("bad", True, False)
 
 
 def test_a_search_that_hangs_is_said(scene: Scene) -> None:
