@@ -1,7 +1,10 @@
 """Common parts of the three dashboards: variables, annotations, links, rows."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
@@ -10,7 +13,9 @@ from grafana_foundation_sdk.models.dashboard import (
     AnnotationQuery,
     DashboardCursorSync,
     DashboardLinkType,
+    GridPos,
     Panel,
+    RowPanel,
     VariableHide,
     VariableModel,
     VariableOption,
@@ -20,7 +25,7 @@ from grafana_foundation_sdk.models.dashboard import (
 
 from observability.panels import SOURCE, selected
 
-__all__ = ["ANNOTATIONS", "board"]
+__all__ = ["ANNOTATIONS", "Folded", "board"]
 
 TAG = "livepick"
 
@@ -30,6 +35,13 @@ ANNOTATIONS = {
     "reload": ("livepick_config_last_reload_success_timestamp_seconds", "orange"),
 }
 """Annotations at the time given by a metric, and their colours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Panels of a row that is closed until somebody opens it: its queries do not run before."""
+
+    panels: Sequence[Builder[Panel]]
 
 
 class _Marks(AnnotationQuery):
@@ -94,7 +106,11 @@ def _variables() -> list[Builder[VariableModel]]:
 
 
 def board(
-    name: str, description: str, rows: Mapping[str, Sequence[Builder[Panel]]], *, span: str
+    name: str,
+    description: str,
+    rows: Mapping[str, Sequence[Builder[Panel]] | Folded],
+    *,
+    span: str,
 ) -> str:
     """Return a dashboard as JSON.
 
@@ -130,10 +146,31 @@ def board(
     for mark, (metric, colour) in ANNOTATIONS.items():
         made = made.annotation(_MarksBuilder(mark, metric, colour))
     for title, panels in rows.items():
-        made = made.with_row(dashboard.Row(title))
+        row = dashboard.Row(title)
+        if isinstance(panels, Folded):
+            for panel in panels.panels:
+                row = row.with_panel(panel)
+            made = made.with_row(row)
+            continue
+        made = made.with_row(row)
         for panel in panels:
             made = made.with_panel(panel)
     whole = made.build()
-    for number, part in enumerate(whole.panels or [], start=1):
-        part.id_val = number
+    _place(whole.panels or [])
     return json.dumps(whole, cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
+
+
+def _place(parts: Sequence[Panel | RowPanel]) -> None:
+    """Give each panel a number, and close the gaps that the SDK leaves below folded rows."""
+    numbers = itertools.count(1)
+    gap = 0
+    for part in parts:
+        part.id_val = next(numbers)
+        place = cast("GridPos", part.grid_pos)
+        place.y -= gap
+        if isinstance(part, RowPanel) and part.panels:
+            for panel in part.panels:
+                panel.id_val = next(numbers)
+                cast("GridPos", panel.grid_pos).y -= gap
+            places = [cast("GridPos", panel.grid_pos) for panel in part.panels]
+            gap += max(each.y + each.h for each in places) - place.y - 1

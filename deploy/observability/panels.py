@@ -58,7 +58,7 @@ OLDEST_WAITS = """
 SLOW = "5m"
 """Minimum step of hourly rates: at one micrograph a minute, a 15-second step would mean little."""
 
-HEIGHT_FIGURE, HEIGHT_CURVES = 4, 8
+HEIGHT_FIGURE, HEIGHT_CURVES = 3, 8
 
 _HIDDEN = DynamicConfigValue(id_val="custom.hidden", value=True)
 
@@ -70,11 +70,12 @@ class Scale:
     yellow: float | None
     red: float | None
     good: str = "green"
-    """Colour below both values. ``red`` if more is better; then green begins at field ``red``."""
+    """Colour below both values. ``red`` or ``text`` if more is better: green begins at field
+    ``red``."""
 
     def thresholds(self) -> dashboard.ThresholdsConfig:
         """Return the scale as a Grafana thresholds config."""
-        last = "green" if self.good == "red" else "red"
+        last = "red" if self.good == "green" else "green"
         steps = [Threshold(value=None, color=self.good)]
         if self.yellow is not None:
             steps.append(Threshold(value=self.yellow, color="yellow"))
@@ -217,15 +218,32 @@ def distribution(
 
 
 def listing(
-    title: str, description: str, expr: str, *, of_session: bool = True, height: int = 6
+    title: str,
+    description: str,
+    expr: str,
+    *,
+    of_session: bool = True,
+    height: int = 6,
+    width: int = 24,
+    hidden: Sequence[str] = (),
+    link: str = "",
 ) -> Builder[Panel]:
-    """Return a table panel of the current labels."""
+    """Return a table panel of the current labels.
+
+    Parameters
+    ----------
+    hidden
+        Labels without a column.
+    link
+        Label whose value is an address to open.
+    """
     query = (
         _query(within(expr) if of_session else selected(expr), "")
         .format(PromQueryFormat.TABLE)
         .instant()
     )
-    return (
+    without = "|".join(("Time", "Value", "__name__", "job", "alertstate", *hidden))
+    panel = (
         table.Panel()
         .title(title)
         .description(description)
@@ -234,6 +252,10 @@ def listing(
         .unit("short")
         .no_value("none")
         .height(height)
-        .span(24)
-        .override_by_regexp("/^(Time|Value|__name__|job|alertstate)$/", [_HIDDEN])
+        .span(width)
+        .override_by_regexp(f"/^({without})$/", [_HIDDEN])
     )
+    if link:
+        opens = {"title": "Open the page", "url": "${__value.raw}", "targetBlank": True}
+        panel = panel.override_by_name(link, [DynamicConfigValue(id_val="links", value=[opens])])
+    return panel

@@ -1,6 +1,6 @@
-"""Row of the Session dashboard on micrograph quality: verdicts, and the figures behind them.
+"""Rows of the Session dashboard on micrograph quality: verdicts, and the figures behind them.
 
-The function is a list of panels, hence its length. Limits in descriptions are read from
+The functions are lists of panels, hence their length. Limits in descriptions are read from
 ``livepick.core.imaging.quality``, so that they always agree.
 """
 
@@ -18,7 +18,7 @@ from livepick.config.alert_thresholds import (
 from livepick.core.imaging.quality_limits import CTF_LIMITS, LIMITS
 from observability.panels import curves, distribution, quantile
 
-__all__ = ["quality_panels"]
+__all__ = ["figure_panels", "quality_panels", "verdict_panels"]
 
 _VERDICTS = "livepick_micrograph_quality_verdicts_total"
 
@@ -54,7 +54,38 @@ _FIGURES = (
 
 
 def quality_panels() -> list[Builder[Panel]]:
-    """Return the panels of the row."""
+    """Return the panels that an operator looks at."""
+    return [
+        curves(
+            "Verdicts now",
+            f"The {LATEST} micrographs that landed last, judged with their CTF if it is known. An"
+            f" alert fires if more than {BAD_FRACTION:.0%} are bad, or {DOUBTFUL_FRACTION:.0%} not"
+            " good.",
+            [("livepick_latest_quality_verdicts{@}", "{{verdict}}")],
+        ),
+        curves(
+            "CTF fits of the latest micrographs",
+            f"Of the {LATEST} micrographs that landed last. A fit that is not trusted has no"
+            " figures; the page shows the reason. An alert fires if more than"
+            f" {CTF_NOT_TRUSTED_FRACTION:.0%} are not trusted.",
+            [("livepick_latest_ctf_fits{@}", "{{outcome}}")],
+        ),
+        curves(
+            "Defocus",
+            "Mean of both defocus values: 10th percentile, median and 90th percentile of the CTFs"
+            " that came in the last minutes. Empty without any.",
+            [
+                (f"{quantile(part, 'livepick_micrograph_defocus_angstrom')} / 10000", f"{part:.0%}")
+                for part in (0.1, 0.5, 0.9)
+            ],
+            unit="suffix: µm",
+            slow=True,
+        ),
+    ]
+
+
+def verdict_panels() -> list[Builder[Panel]]:
+    """Return the panels about the verdicts over time."""
     return [
         curves(
             "Verdicts",
@@ -83,13 +114,6 @@ def quality_panels() -> list[Builder[Panel]]:
             slow=True,
         ),
         curves(
-            "Verdicts now",
-            f"The {LATEST} micrographs that landed last, judged with their CTF if it is known. An"
-            f" alert fires if more than {BAD_FRACTION:.0%} are bad, or {DOUBTFUL_FRACTION:.0%} not"
-            " good.",
-            [("livepick_latest_quality_verdicts{@}", "{{verdict}}")],
-        ),
-        curves(
             "Verdicts in the session",
             "Micrographs by their current verdict, with the CTF if it is known.",
             [("livepick_ledger_quality_verdicts{@}", "{{verdict}}")],
@@ -100,28 +124,14 @@ def quality_panels() -> list[Builder[Panel]]:
             f" {FAILED_SINGLE} failed, and more than {FAILED_FRACTION:.0%}.",
             [("livepick_latest_micrographs{@}", "{{state}}")],
         ),
-        curves(
-            "Defocus",
-            "Mean of both defocus values: 10th percentile, median and 90th percentile of the CTFs"
-            " that came in the last minutes. Empty without any.",
-            [
-                (f"{quantile(part, 'livepick_micrograph_defocus_angstrom')} / 10000", f"{part:.0%}")
-                for part in (0.1, 0.5, 0.9)
-            ],
-            unit="suffix: µm",
-            slow=True,
-        ),
-        curves(
-            "CTF fits of the latest micrographs",
-            f"Of the {LATEST} micrographs that landed last. A fit that is not trusted has no"
-            " figures; the page shows the reason. An alert fires if more than"
-            f" {CTF_NOT_TRUSTED_FRACTION:.0%} are not trusted.",
-            [("livepick_latest_ctf_fits{@}", "{{outcome}}")],
-        ),
-        *(
-            distribution(title, what + _limits(name), f"livepick_micrograph_{name}", unit=unit)
-            for name, title, unit, what in _FIGURES
-        ),
+    ]
+
+
+def figure_panels() -> list[Builder[Panel]]:
+    """Return the panels of the figures."""
+    return [
+        distribution(title, what + _limits(name), f"livepick_micrograph_{name}", unit=unit)
+        for name, title, unit, what in _FIGURES
     ]
 
 

@@ -1,7 +1,7 @@
 """Dashboard for the operator: collection, picking, particles found, and quality over time."""
 
 from livepick.config.alert_thresholds import CLASS_GOOD_FRACTION
-from observability.frame import board
+from observability.frame import Folded, board
 from observability.panels import (
     OLDEST_WAITS,
     Scale,
@@ -11,7 +11,7 @@ from observability.panels import (
     listing,
     quantile,
 )
-from observability.quality_panels import quality_panels
+from observability.quality_panels import figure_panels, quality_panels, verdict_panels
 
 __all__ = ["session_board"]
 
@@ -116,6 +116,16 @@ _ALERTS = [
         "deploy/README.md has a section for each: its meaning and what to do.",
         _FIRING,
         of_session=False,
+        height=5,
+        width=14,
+    ),
+    listing(
+        "Sessions",
+        "Services that respond, with a link to livepick's page of each.",
+        "livepick_session_info{@}",
+        height=5,
+        width=10,
+        link="page_url",
     ),
 ]
 
@@ -203,6 +213,9 @@ _PARTICLES = [
         "livepick_particle_score",
         unit="short",
     ),
+]
+
+_MORE_PARTICLES = [
     curves(
         "Drift",
         "Difference between the last micrographs and the first that the model picked; from 1 on"
@@ -236,7 +249,7 @@ _PARTICLES = [
 
 _SETTINGS = [
     listing(
-        "Sessions",
+        "Settings of the sessions",
         "Services that respond, with the settings that affect picks.",
         """
         livepick_config_info{@}
@@ -255,11 +268,14 @@ def session_board() -> str:
         "Is the session collecting and picking, does it find particles, is the quality good?",
         {
             "Now": _NOW,
-            "Alerts": _ALERTS,
+            "Alerts and pages": _ALERTS,
             "Rate, errors, duration": _RED,
             "Particles": _PARTICLES,
             "Quality of the micrographs": quality_panels(),
-            "Settings": _SETTINGS,
+            "More about the particles": Folded(_MORE_PARTICLES),
+            "Verdicts over time": Folded(verdict_panels()),
+            "Figures behind the verdicts": Folded(figure_panels()),
+            "Settings": Folded(_SETTINGS),
         },
         span="now-6h",
     )

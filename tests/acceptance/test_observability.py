@@ -263,7 +263,8 @@ def queries():
         board = json.loads(path.read_text())
         asked = [
             (f"{path.stem}: {panel['title']} {target['refId']}", target["expr"])
-            for panel in board["panels"]
+            for part in board["panels"]
+            for panel in (part, *part.get("panels", ()))
             for target in panel.get("targets", ())
         ]
         asked += [

@@ -30,8 +30,9 @@ SELECTION = ('job=~"$job"', 'instance=~"$instance"', 'instrument=~"$instrument"'
 
 
 def panels(board):
-    """Return all panels but the rows."""
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
+    """Return all panels but the rows, also those of folded rows."""
+    every = [part for panel in board["panels"] for part in (panel, *panel.get("panels", ()))]
+    return [panel for panel in every if panel["type"] != "row"]
 
 
 EVERY_PANEL = [
@@ -82,9 +83,16 @@ def test_a_dashboard_has_its_variables_and_annotations(board):
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 def test_panels_do_not_overlap(board):
     """Each panel has its own number, and fits in 24 columns."""
-    places = [panel["gridPos"] for panel in board["panels"]]
+    rows = [panel for panel in board["panels"] if panel["type"] == "row"]
+    numbers = [panel["id"] for panel in (*panels(board), *rows)]
+    assert len(set(numbers)) == len(numbers)
+    assert_apart([panel["gridPos"] for panel in board["panels"]])
+    for row in rows:
+        assert_apart([panel["gridPos"] for panel in (row, *row.get("panels", ()))])
 
-    assert len({panel["id"] for panel in board["panels"]}) == len(places)
+
+def assert_apart(places):
+    """Check that no two of these places overlap, and that all fit in 24 columns."""
     assert all(place["x"] + place["w"] <= 24 for place in places)
     for one, other in combinations(places, 2):
         beside = (
@@ -94,6 +102,50 @@ def test_panels_do_not_overlap(board):
             or other["y"] + other["h"] <= one["y"]
         )
         assert beside, (one, other)
+
+
+def test_what_an_operator_looks_at_is_on_two_screens():
+    """A screen of 1080 lines shows 25 rows of 38 pixels; the rest of the board is folded."""
+    board = BOARDS["session"]
+    bottom = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in board["panels"])
+    folded = [panel for panel in board["panels"] if panel.get("collapsed")]
+
+    assert bottom <= 50
+    assert sum(len(row["panels"]) for row in folded) > 20
+
+
+def test_a_share_has_the_unit_of_its_limits():
+    """A panel in percent does not say limits as fractions, and the reverse."""
+    limits = {limit.figure: limit.range for limit in (*LIMITS, *CTF_LIMITS)}
+    for panel in panels(BOARDS["session"]):
+        for name in re.findall(r"livepick_micrograph_(\w+)_bucket", panel["targets"][0]["expr"]):
+            is_percent = panel["fieldConfig"]["defaults"]["unit"] == "percentunit"
+            if name in limits:
+                assert ("%" in limits[name]) == is_percent, name
+
+
+def test_more_micrographs_for_the_training_are_not_red():
+    """The share of those that it waits for turns green when it is whole."""
+    (panel,) = [
+        panel
+        for panel in panels(BOARDS["training"])
+        if panel["title"] == "Micrographs toward the first training"
+    ]
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+
+    assert [(step["value"], step["color"]) for step in steps] == [(None, "text"), (1, "green")]
+
+
+def test_the_session_dashboard_links_the_page_of_each_session():
+    (panel,) = [each for each in panels(BOARDS["session"]) if each["title"] == "Sessions"]
+    links = [
+        one["value"][0]["url"]
+        for override in panel["fieldConfig"]["overrides"]
+        for one in override["properties"]
+        if one["id"] == "links" and override["matcher"]["options"] == "page_url"
+    ]
+
+    assert links == ["${__value.raw}"]
 
 
 @pytest.mark.parametrize("panel", EVERY_PANEL)

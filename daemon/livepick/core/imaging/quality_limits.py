@@ -91,6 +91,7 @@ LIMITS = (
         0.02,
         "very weak Thon rings",
         "Empty holes, or no defocus? Check the beam, the focus and the choice of holes.",
+        "{:.0%}",
         unless=(("skewness", 0.25), ("contrast", 1.75)),
     ),
     Limit(
