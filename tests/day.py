@@ -112,7 +112,8 @@ class Day:
             "watch": {"settle_seconds": 0.2, "rescan_seconds": 0.5},
             "particle": {"diameter_angstrom": DIAMETER_ANGSTROM},
             "bootstrap": {"micrographs": 10 if self.plan.trains else 400, "picks": "blob"},
-            "training": {"epochs": 3},
+            "training": {"epochs": 8},
+            "retrain": {"gate": "off"},
             "class_averages": {"enabled": False},
             "picking": {"device": "cpu", "workers": 1},
             "web": {"listen": f"127.0.0.1:{self.port}"},
@@ -391,6 +392,13 @@ def alert_rules() -> list[str]:
     ]
 
 
+def _plan(micrographs: int, *, trains: bool) -> Plan:
+    """Return the size of a day. A session that trains must not end while another has the turn."""
+    if not trains:
+        return Plan(micrographs, patience_seconds=300)
+    return Plan(micrographs, trains=True, patience_seconds=1800, idle_seconds=240)
+
+
 def main() -> int:
     """Run a day; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -399,8 +407,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     given = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="livepick-day-"))
-    patience = 1800.0 if given.train else 300.0
-    day = Day(place, Plan(given.micrographs, trains=given.train, patience_seconds=patience))
+    day = Day(place, _plan(given.micrographs, trains=given.train))
     prometheus = shutil.which("prometheus")
     begun = time.monotonic()
     try:

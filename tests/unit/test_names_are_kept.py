@@ -32,8 +32,8 @@ from livepick.core.contracts.held_out_labels import HeldOutLabels
 from livepick.core.contracts.progress import Progress
 from livepick.core.contracts.run import RunSpec
 from livepick.core.contracts.training_report import HeldOutFigures
-from livepick.ledger.session_end import SessionEnd
 from livepick.instrument.metrics import InstrumentMetrics
+from livepick.ledger.session_end import SessionEnd
 from livepick.ledger.timeline import Timeline
 from livepick.models.promotions import Promotion, append_promotion
 from livepick.models.summary import ModelSummary

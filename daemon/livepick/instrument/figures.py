@@ -21,7 +21,7 @@ __all__ = ["STATUS", "FigureReader"]
 STATUS: Final = "/status.json"
 """URL path of a session's figures."""
 
-EVERY_SECONDS = 2.0
+EVERY_SECONDS = 3.0
 
 
 @dataclass(slots=True)

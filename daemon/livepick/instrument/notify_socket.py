@@ -16,6 +16,9 @@ __all__ = ["NotifySocket", "NotifySockets"]
 
 MOST_BYTES = 8192
 
+START_SECONDS = 300.0
+"""Time for a start, as TimeoutStartSec in deploy/livepick@.service."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +43,8 @@ class NotifySocket:
         """What the process does, in its own words."""
         self.heard_at = time.monotonic()
         """Time of the last sign of life, on the monotonic clock."""
+        self.ready_by = self.heard_at + START_SECONDS
+        """Time by which it is to be ready, on the monotonic clock. A start that waits moves it."""
 
     def read(self) -> None:
         """Read all messages that have come."""
@@ -60,6 +65,8 @@ class NotifySocket:
             self.heard_at = time.monotonic()
         if key == "READY":
             self.is_ready = True
+        elif key == "EXTEND_TIMEOUT_USEC" and value.isdigit():
+            self.ready_by = max(self.ready_by, self.heard_at + int(value) / 1e6)
         elif key == "STATUS":
             self.sentence = value
 

@@ -122,33 +122,48 @@ class SessionRecord:
     @property
     def can_run(self) -> bool:
         """True if it may be started, now or after a pause."""
-        seen = self.sighting
-        if not seen.is_known or seen.config is None or self.is_over or self.is_refused:
+        if self.is_over:
             return False
-        # Without its folder it is not started; if it runs, it says itself what is missing.
+        if self.process is not None:
+            return True  # it says itself if its config has a fault, or if its folder has gone
+        seen = self.sighting
         is_there = seen.found is not None and seen.found.state == "ready"
-        return is_there or self.process is not None
+        return is_there and seen.is_known and seen.config is not None and not self.is_refused
 
     def candidate(self, now: float, end_after_hours: float | None) -> Candidate:
         """Return what decides on its turn, at a time in unix seconds."""
         newest_at = self.newest_at
+        is_closing = self._is_closing(now, end_after_hours)
         return Candidate(
-            self.name, self.found_at, newest_at, self._has_work(now, end_after_hours),
+            self.name,
+            self.found_at,
+            newest_at,
+            is_closing or self._has_work(),
             self.process is not None,
-        )  # fmt: skip
+            is_closing=is_closing,
+        )
 
-    def _has_work(self, now: float, end_after_hours: float | None) -> bool:
-        newest_at, config = self.newest_at, self.sighting.config
+    def _is_closing(self, now: float, end_after_hours: float | None) -> bool:
+        """Return True if it is to be ended, and has nothing else to do."""
+        config, newest_at, summary = self.sighting.config, self.newest_at, self.summary
         if config is not None and config.session.ended:
-            return True  # it is to be closed
+            return True
+        is_due = (
+            end_after_hours is not None
+            and newest_at is not None
+            and now - newest_at > end_after_hours * 3600
+        )
+        return is_due and bool(summary.get("picked")) and not self._has_work()
+
+    def _has_work(self) -> bool:
+        """Return True if it has micrographs to pick, or trains."""
+        newest_at, summary = self.newest_at, self.summary
         if newest_at is None:
             return False
-        if not self.summary or newest_at > self.summary_at:
+        if not summary or newest_at > self.summary_at:
             return True
-        summary = self.summary
-        if summary.get("waiting") or summary.get("stale") or summary.get("training") == "training":
-            return True
-        return end_after_hours is not None and now - newest_at > end_after_hours * 3600
+        waits = summary.get("waiting") or summary.get("stale")
+        return bool(waits) or summary.get("training") == "training"
 
     def state(self, *, is_paused: bool = False) -> SessionState:
         """Return its state. ``is_paused``: True while the pause after a crash lasts."""

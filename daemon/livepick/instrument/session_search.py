@@ -166,12 +166,22 @@ class SessionSearch:
                 found = replace(found, state="same", detail=detail)  # noqa: PLW2901
                 place = replace(place, name=f"{place.name}~{found.folder.name}"[:100])
             taken[place.name] = found.folder
-            sightings.append(
-                self._sighting(instrument, place, found, is_known=place.state in known)
-            )
+            sightings.append(self._one(instrument, place, found, is_known=place.state in known))
         present = {each.place.state for each in sightings}
         sightings += [self._gone(instrument, state) for state in known if state not in present]
         return Look(listing, tuple(sightings), time.monotonic())
+
+    def _one(
+        self, instrument: Instrument, place: Place, found: FoundSession, *, is_known: bool
+    ) -> Sighting:
+        """Return what is seen of one session; whatever goes wrong is a fault of it alone."""
+        try:
+            return self._sighting(instrument, place, found, is_known=is_known)
+        except Exception as error:  # noqa: BLE001 - the others must be found
+            words = f"{type(error).__name__}: {error}"
+            fault = ConfigError(f"{place.state} cannot be used: {words}", "Check its permissions.")
+            self._say(place, fault)
+            return Sighting(place, found, is_known=True, config_fault=fault)
 
     def begin(self, found: FoundSession) -> Sighting:
         """Write the config of a session whatever its age, and return it."""

@@ -223,7 +223,7 @@ class SessionSupervisor:
             elif self._needs_restart(record):
                 _log.info("%s: starts again, because a setting needs it", record.name)
                 process.stop()
-        free = sessions.at_once - len(self._running())
+        free = max(sessions.at_once, len(self._chosen)) - len(self._running())
         for name in self._chosen:
             if free > 0 and by_name[name].process is None:
                 self._start(by_name[name])

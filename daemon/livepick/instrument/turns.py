@@ -2,7 +2,8 @@
 
 A session that collects comes before one that is quiet, and of several the one that began last: its
 user is at the microscope. A quiet session with work left, such as micrographs that arrived while
-another one was picked, comes before one without.
+another one was picked, comes before one without. A session that only has to write its closing
+report does not wait for a turn; one of these runs beside the others.
 """
 
 from collections.abc import Sequence
@@ -23,16 +24,24 @@ class Candidate:
     has_work: bool
     """True if it has micrographs to pick, trains, or can be ended."""
     is_running: bool
+    is_closing: bool = False
+    """True if it is to be ended, and only its report is left to do."""
 
 
 def choose(
     candidates: Sequence[Candidate], *, at_once: int, quiet_seconds: float, now: float
 ) -> list[str]:
-    """Return the names of the sessions that pick now, the most important first."""
+    """Return the names of the sessions that run now, the most important first.
+
+    There are at most ``at_once``, and one more if a session is to be closed.
+    """
 
     def rank(each: Candidate) -> tuple[int, float, bool, float, str]:
         collects = each.newest_at is not None and now - each.newest_at < quiet_seconds
         group = 0 if collects else 1 if each.has_work else 2
         return (group, -each.found_at, not each.is_running, -(each.newest_at or 0.0), each.name)
 
-    return [each.name for each in sorted(candidates, key=rank)[:at_once]]
+    ordered = sorted(candidates, key=rank)
+    closing = [each for each in ordered[at_once:] if each.is_closing]
+    closing.sort(key=lambda each: not each.is_running)
+    return [each.name for each in (*ordered[:at_once], *closing[:1])]

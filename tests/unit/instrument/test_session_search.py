@@ -11,6 +11,7 @@ import pytest
 from livepick.config.instrument_config import load_instrument
 from livepick.config.session_config_file import SESSION_CONFIG
 from livepick.config.yaml_edit import set_key
+from livepick.instrument import session_search
 from livepick.instrument.session_record import SessionRecord, read_summary, save_summary
 from livepick.instrument.session_search import SessionSearch, Sighting
 from livepick.instrument.session_view import Snapshot, view_of
@@ -122,6 +123,25 @@ def test_a_session_whose_first_file_is_faulty_is_not_picked_and_says_why(scene: 
     assert (view.state, view.level) == ("config_fault", "bad")
     assert "livepick.yaml: line 1" in view.sentence
     assert view.remedy
+
+
+def test_what_goes_wrong_with_one_session_is_its_own_fault(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.session("s1")
+    scene.session("s2")
+    scene.look()
+    whole = session_search.write_session_config
+
+    def fails(state: Path, text: str) -> object:
+        if state.name == "s1":
+            raise PermissionError(13, "Permission denied")
+        return whole(state, text)
+
+    monkeypatch.setattr(session_search, "write_session_config", fails)
+    found = scene.look()
+    assert "Permission denied" in str(found["s1"].config_fault)
+    assert found["s2"].config is not None
 
 
 def test_a_removed_folder_is_gone_and_its_state_is_kept(scene: Scene) -> None:

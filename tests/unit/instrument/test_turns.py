@@ -56,3 +56,12 @@ def test_a_session_that_trains_is_not_stopped_for_one_without_work() -> None:
 
 def test_no_session_is_chosen_of_none() -> None:
     assert chosen() == []
+
+
+def test_a_session_that_is_to_be_closed_does_not_wait_for_its_turn() -> None:
+    collects = session("collects", found=60, newest=5, runs=True)
+    closes = [
+        Candidate(name, NOW - 9000, NOW - 50_000, has_work=True, is_running=runs, is_closing=True)
+        for name, runs in (("a", False), ("b", True))
+    ]
+    assert chosen(collects, *closes) == ["collects", "b"]
