@@ -285,6 +285,7 @@ def to_html(report: SessionReport) -> bytes:
         particle=view_particle(report.status.particle),
         classes=report.classes,
         picture=report.classes_png,
+        has_actions=False,
     )
     return printable(html).encode()
 
