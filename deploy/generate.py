@@ -13,7 +13,7 @@ writes dashboards for another Grafana. To use your own addresses::
 import argparse
 from pathlib import Path
 
-from observability.alert import DASHBOARDS, RUNBOOKS, rules
+from observability.alert import rules
 from observability.alerts import ALERTS
 from observability.documentation import metrics_table, runbooks, with_parts
 from observability.pipeline_board import pipeline_board
@@ -23,7 +23,7 @@ from observability.training_board import training_board
 HERE = Path(__file__).parent
 
 
-def files(*, dashboard_url: str = DASHBOARDS, runbook_url: str = RUNBOOKS) -> dict[Path, str]:
+def files(*, dashboard_url: str = "", runbook_url: str = "") -> dict[Path, str]:
     """Return the text of each generated file, by its path below deploy/."""
     readme = (HERE / "README.md").read_text()
     parts = {"metrics": metrics_table(), "runbooks": runbooks(ALERTS)}
@@ -39,8 +39,8 @@ def files(*, dashboard_url: str = DASHBOARDS, runbook_url: str = RUNBOOKS) -> di
 def main() -> None:
     """Write all files."""
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--dashboards", default=DASHBOARDS, help="URL of Grafana's dashboards")
-    arguments.add_argument("--runbooks", default=RUNBOOKS, help="URL of this README.md")
+    arguments.add_argument("--dashboards", default="", help="URL of Grafana's dashboards")
+    arguments.add_argument("--runbooks", default="", help="URL of this README.md")
     given = arguments.parse_args()
     made = files(dashboard_url=given.dashboards, runbook_url=given.runbooks)
     for path, text in made.items():

@@ -59,7 +59,7 @@ from livepick.errors import (
 from livepick.host.gpus import GpuMonitor, nvml
 from livepick.host.lock import lock_file
 from livepick.host.processors import usable_processors
-from livepick.host.systemd import Systemd
+from livepick.host.systemd import Systemd, machine_is_stopping
 from livepick.host.threads import Ended, Threads
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.ingest.ctf_watcher import CtfWatcher
@@ -126,6 +126,10 @@ FIRST_SCAN_SECONDS = 60.0
 
 STOP_SECONDS = 7.0
 """Time for all parts to stop. A part that takes longer is abandoned; the next start recovers."""
+
+SCRAPE_SECONDS = 18.0
+"""Maximum time for Prometheus to learn that the service was stopped on purpose: by default it asks
+every 15 seconds."""
 
 LISTS_SECONDS = 40.0
 """Further time for the lists of a long session. systemd gives a stop 60 seconds."""
@@ -238,7 +242,7 @@ class Service:
                 self._systemd.stopping()
             if failure is None:
                 self._address_file.remove()  # if it stays, the end was unexpected
-            self._stop()
+            self._stop(on_purpose=ended is Outcome.STOPPED)
             self._record_end()
         self._built = False  # a signal now ends the process
         if self._is_told_to_stop():
@@ -383,6 +387,7 @@ class Service:
             model_fault=self._models.fault,
             unexpected=self._unexpected,
             page_problems=self._page.problems,
+            page_url=self._page.link,
             particle=lambda: self._measuring.state,
             classes=lambda: self._classes.state,
             is_ending=lambda: self._session_end.is_ending,
@@ -746,8 +751,16 @@ class Service:
         if any(change.name.startswith("picking.") for change in changes):
             self._inbox.put(PickingChanged(config.picking.fixed_threshold, config.picking.repick))
 
-    def _stop(self) -> None:
-        """Stop all parts. The files on disk are always consistent, so no step has to succeed."""
+    def _stop(self, *, on_purpose: bool) -> None:
+        """Stop all parts. The files on disk are always consistent, so no step has to succeed.
+
+        If it is on purpose, a Prometheus that watches the service is told, so that nobody is
+        called. A restart of the machine is not: the service may not come back.
+        """
+        told_at = time.monotonic()
+        is_told = on_purpose and self._metrics.scrapes.is_watched and not machine_is_stopping()
+        if is_told:
+            self._metrics.session.stopped()
         if self._recovery is not None:
             self._recovery.stop()
         self._session_end.stop()
@@ -762,4 +775,7 @@ class Service:
         give_up = time.monotonic() + LISTS_SECONDS
         while self._outputs.is_finishing and time.monotonic() < give_up:
             self._threads.join(0.2)
+        give_up = told_at + SCRAPE_SECONDS
+        while is_told and not self._metrics.scrapes.since(told_at) and time.monotonic() < give_up:
+            time.sleep(0.1)
         self._page.stop()

@@ -11,17 +11,42 @@ from typing import Literal
 
 import yaml
 
-__all__ = ["DASHBOARDS", "RUNBOOKS", "Alert", "in_promql", "rules"]
+__all__ = ["AT_REST", "RECORDED", "Alert", "condition", "in_promql", "rules"]
 
 Severity = Literal["critical", "warning", "info"]
 """Severity: ``critical`` calls the operator, ``warning`` needs a check today, ``info`` is for
 information."""
 
-RUNBOOKS = "file:///opt/livepick/deploy/README.md"
-"""URL of deploy/README.md; ``generate.py --runbooks`` sets another one."""
+_SAME = "on (job, instance)"
 
-DASHBOARDS = "http://localhost:3000/d"
-"""URL of Grafana's dashboards; ``generate.py --dashboards`` sets another one."""
+_AFTER_THE_END = f"unless {_SAME} livepick_session_ended == 1"
+"""Condition that silences the alerts of a session that is over."""
+
+_IN_USE = f"""
+    unless {_SAME} time() - (livepick_last_micrograph_picked_timestamp_seconds > 0) > seconds(6h)
+    """
+"""Condition that silences an alert on past micrographs when none has been picked for hours."""
+
+AT_REST = "livepick:stopped_on_purpose"
+"""Recorded series: 1 while a service is down that was stopped on purpose."""
+
+_STOPPED = "livepick_stopped_on_purpose"
+
+RECORDED = {
+    # What the service said last, and, once it is gone, what was recorded before: a range leaves out
+    # the marks of series that have ended, and goes on however long it is down.
+    AT_REST: f"""
+        last_over_time({_STOPPED}[5m]) or last_over_time({AT_REST}[2h])
+        """,
+}
+"""Series that the rules record, with their expressions."""
+
+_OF_SESSION = "last_over_time(livepick_session_info{job='%s',instance='%s'}[1d])"
+_PAGE_URL = (
+    f'{{{{ with printf "{_OF_SESSION}" $labels.job $labels.instance | query }}}}'
+    '{{ . | first | label "page_url" }}{{ else }}http://{{ $labels.instance }}/{{ end }}'
+)
+"""Link to livepick's page: the service says its URL (``web.external_url``)."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -41,7 +66,11 @@ class Alert:
     summary: str
     """Event and advice, in one or two sentences; a Prometheus template."""
     runbook: str
-    """Section in deploy/README.md: meaning, usual causes, and remedies."""
+    """Section in deploy/README.md: meaning, usual causes, and remedies. Also in the mail."""
+    after_the_end: bool = False
+    """True if it also fires when the session is over."""
+    in_use: bool = False
+    """True if it is about past micrographs: it ends when none has been picked for six hours."""
 
     @property
     def anchor(self) -> str:
@@ -70,31 +99,63 @@ def _duration(duration: str, scale: float) -> str:
     return duration if scale == 1 else f"{max(round(_seconds(duration) / scale * 1000), 1)}ms"
 
 
+def condition(alert: Alert) -> str:
+    """Return the condition of an alert with what silences it, still with ``seconds(15m)``."""
+    expr = alert.expr
+    if alert.in_use:
+        expr = f"({expr}) {_IN_USE}"
+    return expr if alert.after_the_end else f"({expr}) {_AFTER_THE_END}"
+
+
 def rules(
     alerts: Iterable[Alert],
     *,
     scale: float = 1.0,
-    runbooks: str = RUNBOOKS,
-    dashboards: str = DASHBOARDS,
+    runbooks: str = "",
+    dashboards: str = "",
 ) -> str:
-    """Return the text of the rules file."""
+    """Return the text of the rules file.
+
+    Parameters
+    ----------
+    alerts
+        The alerts.
+    scale
+        Factor by which all times are shortened.
+    runbooks, dashboards
+        URLs of deploy/README.md and of Grafana's dashboards (``https://grafana.example/d``); empty:
+        there are no such links, as the rules cannot know them.
+    """
+    recorded = [{"record": name, "expr": in_promql(expr, scale)} for name, expr in RECORDED.items()]
     group = {
         "name": "livepick",
-        "rules": [
+        "rules": recorded
+        + [
             {
                 "alert": alert.name,
-                "expr": in_promql(alert.expr, scale),
+                "expr": in_promql(condition(alert), scale),
                 "for": _duration(alert.lasting, scale),
                 "labels": {"severity": alert.severity},
-                "annotations": {
-                    "summary": " ".join(alert.summary.split()),
-                    "runbook_url": f"{runbooks}#{alert.anchor}",
-                    "dashboard_url": f"{dashboards}/livepick-{alert.dashboard}"
-                    "?var-instance={{ $labels.instance }}",
-                },
+                "annotations": _annotations(alert, runbooks, dashboards),
             }
             for alert in alerts
         ],
     }
     head = "# Made by deploy/generate.py from deploy/observability/*_alerts.py: edit those.\n"
     return head + yaml.safe_dump({"groups": [group]}, sort_keys=False, width=100)
+
+
+def _annotations(alert: Alert, runbooks: str, dashboards: str) -> dict[str, str]:
+    notes = {
+        "summary": " ".join(alert.summary.split()),
+        "description": " ".join(alert.runbook.split()),
+        "page_url": _PAGE_URL,
+        "dashboard": f"livepick-{alert.dashboard}",
+    }
+    if runbooks:
+        notes["runbook_url"] = f"{runbooks}#{alert.anchor}"
+    if dashboards:
+        notes["dashboard_url"] = (
+            f"{dashboards}/livepick-{alert.dashboard}?var-instance={{{{ $labels.instance }}}}"
+        )
+    return notes

@@ -64,18 +64,19 @@ PICKING_ALERTS = (
         severity="warning",
         expr=f"""
             livepick_inference_provider_active{{provider="CUDAExecutionProvider"}} == 0
-            and {_SAME} livepick_config_info{{device!="cpu"}}
+            and {_SAME} livepick_gpu_expected == 1
             """,
         lasting="5m",
         dashboard="pipeline",
-        summary="Picking on {{ $labels.instance }} uses the CPU, although picking.device asks for a"
-        " GPU. Run nvidia-smi and livepick check there, then restart livepick.",
-        runbook="`nvidia-smi` shows if the driver works, and `livepick check CONFIG` if"
-        " onnxruntime finds it (driver 580 or newer, CUDA 13). A service that started before the"
-        " driver stays on the CPU: restart it, and enable `nvidia-persistenced`. Picking"
-        " continues, many times slower. With `picking.device: require-gpu` the service would end"
-        " instead, which triggers LivepickDown. If you do not want a GPU, set"
-        " `picking.device: cpu`.",
+        summary="Picking on {{ $labels.instance }} uses the CPU, although there is a GPU, or was"
+        " one. Run nvidia-smi and livepick check there, then restart livepick.",
+        runbook="The machine has an NVIDIA GPU or its programs, or the session has used one"
+        " before; a machine without one is silent. `nvidia-smi` shows if the driver works, and"
+        " `livepick check CONFIG` if onnxruntime finds it (driver 580 or newer, CUDA 13). A service"
+        " that started before the driver stays on the CPU: restart it, and enable"
+        " `nvidia-persistenced`. Picking continues, many times slower. With `picking.device:"
+        " require-gpu` the service would end instead, which triggers LivepickDown. If you do not"
+        " want a GPU, set `picking.device: cpu`.",
     ),
     Alert(
         name="LivepickMicrographsFail",
@@ -128,7 +129,13 @@ PICKING_ALERTS = (
     Alert(
         name="LivepickClusterLost",
         severity="critical",
-        expr='livepick_cluster_nodes{state="accepted"} == 0',
+        expr=f"""
+            livepick_cluster_nodes{{state="accepted"}} == 0
+            unless {_SAME} (
+                livepick_session_active == 0
+                and {_SAME} livepick_oldest_pending_timestamp_seconds == 0
+            )
+            """,
         lasting="5m",
         dashboard="pipeline",
         summary="livepick on {{ $labels.instance }} has no worker of its Dask cluster: nothing is"
@@ -136,7 +143,7 @@ PICKING_ALERTS = (
         runbook="The scheduler is lost (`livepick_cluster_connected` is 0), no worker has joined"
         " it, or none fits. Start the scheduler (`engine.scheduler`, `engine.scheduler_file`) and"
         " `livepick worker` on the machines that pick; `livepick check` asks each of them. Nothing"
-        " is lost: picking goes on by itself.",
+        " is lost: picking goes on by itself. The alert ends without micrographs for six hours.",
     ),
     Alert(
         name="LivepickNodeSetAside",

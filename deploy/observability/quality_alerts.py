@@ -27,6 +27,7 @@ QUALITY_ALERTS = (
         name="LivepickParticleContradicted",
         severity="warning",
         expr="livepick_particle_contradiction == 1",
+        in_use=True,
         lasting="0m",
         dashboard="session",
         summary="The micrographs of {{ $labels.instance }} contradict its config: the particle has"
@@ -41,6 +42,7 @@ QUALITY_ALERTS = (
         name="LivepickParticleInDoubt",
         severity="info",
         expr="livepick_particle_question == 1",
+        in_use=True,
         lasting="0m",
         dashboard="session",
         summary="The micrographs of {{ $labels.instance }} allow two sizes of the particle. Choose"
@@ -53,6 +55,7 @@ QUALITY_ALERTS = (
         name="LivepickNothingFound",
         severity="warning",
         expr=f"livepick_consecutive_empty_micrographs >= {EMPTY_IN_ROW}",
+        in_use=True,
         lasting="0m",
         dashboard="session",
         summary="The last {{ $value }} micrographs of {{ $labels.instance }} have no particles."
@@ -146,6 +149,7 @@ QUALITY_ALERTS = (
         name="LivepickDrift",
         severity="warning",
         expr="livepick_drift_active == 1",
+        in_use=True,
         lasting="5m",
         dashboard="session",
         summary="The last micrographs of {{ $labels.instance }} differ from those that the model"

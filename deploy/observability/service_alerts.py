@@ -1,6 +1,6 @@
 """Alerts on the service itself: it does not respond, or refuses its config."""
 
-from observability.alert import Alert
+from observability.alert import AT_REST, Alert
 
 __all__ = ["SERVICE_ALERTS"]
 
@@ -8,7 +8,8 @@ SERVICE_ALERTS = (
     Alert(
         name="LivepickDown",
         severity="critical",
-        expr='up{job="livepick"} == 0',
+        expr=f'up{{job="livepick"}} == 0 unless on (job, instance) {AT_REST} == 1',
+        after_the_end=True,
         lasting="2m",
         dashboard="session",
         summary="livepick on {{ $labels.instance }} does not respond: nothing is picked."
@@ -17,12 +18,14 @@ SERVICE_ALERTS = (
         " and `journalctl -u livepick` say why. Status 78: the config is invalid, fix it. Status"
         " 75: another service uses the state folder. If the service is active, compare"
         " `web.listen` with the scrape config. Nothing is lost: the service continues where it"
-        " was.",
+        " was. A service that was stopped on purpose (`systemctl stop`), or has exited with its"
+        " session, does not fire this alert; a crash, a kill and a reboot do.",
     ),
     Alert(
         name="LivepickUnhealthy",
         severity="critical",
         expr="livepick_healthy == 0",
+        after_the_end=True,
         lasting="1m",
         dashboard="pipeline",
         summary="A part of livepick on {{ $labels.instance }} hangs. systemd restarts it within"
@@ -35,6 +38,7 @@ SERVICE_ALERTS = (
         name="LivepickUnexpectedErrors",
         severity="warning",
         expr="sum without (part) (increase(livepick_unexpected_errors_total[1h])) > 0",
+        after_the_end=True,
         lasting="0m",
         dashboard="pipeline",
         summary="livepick on {{ $labels.instance }} met a bug and passed over what caused it;"
@@ -48,6 +52,7 @@ SERVICE_ALERTS = (
         name="LivepickConfigRefused",
         severity="warning",
         expr="livepick_config_last_reload_successful == 0",
+        after_the_end=True,
         lasting="5m",
         dashboard="session",
         summary="An edit of the config of {{ $labels.instance }} was refused; the previous settings"

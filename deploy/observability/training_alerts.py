@@ -21,6 +21,7 @@ TRAINING_ALERTS = (
                 livepick_training_ended_timestamp_seconds{{result=~"promoted|kept_aside"}} > 0
             )
             """,
+        in_use=True,
         lasting="30m",
         dashboard="training",
         summary="{{ $labels.instance }} has had enough micrographs for half an hour, but has no"
@@ -35,6 +36,7 @@ TRAINING_ALERTS = (
         name="LivepickModelDamaged",
         severity="warning",
         expr="livepick_model_usable == 0",
+        in_use=True,
         lasting="1m",
         dashboard="training",
         summary="The current model of {{ $labels.instance }} is damaged or does not run: an earlier"
@@ -56,6 +58,7 @@ TRAINING_ALERTS = (
             )
             unless {_SAME} livepick_training_running == 1
             """,
+        in_use=True,
         lasting="1m",
         dashboard="training",
         summary="Training failed on {{ $labels.instance }}; picking continues with the current"
@@ -75,6 +78,7 @@ TRAINING_ALERTS = (
                 or livepick_model_promoted_timestamp_seconds
             )
             """,
+        in_use=True,
         lasting="1m",
         dashboard="training",
         summary="A new model of {{ $labels.instance }} was not better than the one in use, which"

@@ -37,6 +37,7 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 from livepick.models.blob_picker import BLOB_THRESHOLD
 from livepick.models.registry import MODELS
+from observability.alert import condition
 from observability.alerts import ALERTS
 from observability.documentation import exposed
 from particle_evidence import make_evidence
@@ -242,7 +243,7 @@ def test_every_query_is_answered(make_session, watch):
         assert (lint.returncode, lint.stdout + lint.stderr) == (0, b"")
 
 
-LASTING = {"LivepickOnCpu", "LivepickCtfNotTrusted"}
+LASTING = {"LivepickOnCpu", "LivepickCtfNotTrusted", "LivepickSessionProbablyOver"}
 """Alerts that fire as long as such micrographs are picked on such a machine."""
 
 WITHOUT_CLASSES = {"LivepickFewGoodClasses"}
@@ -283,7 +284,7 @@ def queries():
             yield what, expr
     # An alert is empty while all is well, but none of its parts may be.
     for alert in ALERTS:
-        for part in re.findall(r"livepick_\w+(?:\{[^{}]*\})?|up\{[^{}]*\}", alert.expr):
+        for part in re.findall(r"livepick_\w+(?:\{[^{}]*\})?|up\{[^{}]*\}", condition(alert)):
             if not any(metric in part for metric in ABSENT):
                 yield f"{alert.name}: {part}", part
 
@@ -314,7 +315,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         picking={"device": "prefer-gpu", "workers": 1},
         output={"directory": str(small_disk)},
     )
-    session.start()
+    session.start(PATH=with_nvidia_smi(session.folder))
     prometheus = watch(address, own_disks=["output"], slower={"LivepickWorkersDie": SCALE / 5})
     until = prometheus.until
     with Microscope(session, 0.6) as microscope:
@@ -322,7 +323,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         seen = "count_over_time(livepick_watch_overflows_total[1m]) > 1"
         session.until(lambda: prometheus.has_figures(seen), "figures before the burst")
 
-        # No GPU, bad files and bad micrographs, a burst of events, a typo in the config.
+        # A broken GPU, bad files and bad micrographs, a burst of events, a typo in the config.
         microscope.bad = True
         bad = BadFiles(session)
         session.process.send_signal(signal.SIGSTOP)
@@ -362,6 +363,7 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         filler.unlink()
         microscope.at_work.clear()
         until(fire=["LivepickAcquisitionStalled"], silent=["LivepickOutputRefused"])
+        deliver_what_is_left_out(session, prometheus)
         with taken_away(session.landing):
             until(fire=["LivepickWatchRootGone"])
         until(silent=["LivepickWatchRootGone"])
@@ -369,15 +371,81 @@ def test_alerts_fire_on_their_real_cause_and_their_remedy_clears_them(
         others = [alert.name for alert in ALERTS if alert.name not in LASTING]
         until(silent=others)
 
-        # The service is killed; it comes back, and is content with the CPU.
+        # The service is killed; it comes back, on a machine without a GPU.
         session.process.kill()
         session.process.wait()
         until(fire=["LivepickDown"])
-        edit(session, picking={"device": "cpu"})
         session.start()
         until(silent=["LivepickDown"])
         time.sleep(5)  # more than OnCpu takes to fire
         assert prometheus.firing() <= LASTING - {"LivepickOnCpu"}
+
+
+def deliver_what_is_left_out(session, prometheus):
+    """Deliver files that livepick leaves out, here empty ones, until the alert on them."""
+    give_up = time.monotonic() + 120
+    for number in itertools.count():
+        (session.landing / f"late_{number}.mrc").touch()
+        if "LivepickNothingTaken" in prometheus.firing():
+            break
+        assert time.monotonic() < give_up, session.get("/metrics")
+        time.sleep(0.3)
+    for path in session.landing.glob("late_*"):
+        path.unlink()
+
+
+def with_nvidia_smi(folder):
+    """Return a search path with an ``nvidia-smi``, as on a machine whose driver is broken."""
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    (programs / "nvidia-smi").chmod(0o755)
+    return f"{programs}{os.pathsep}{os.environ['PATH']}"
+
+
+FAST = 1000
+"""A scale at which two hours without a micrograph are seconds."""
+
+
+def test_a_session_that_is_stopped_or_over_calls_nobody(make_session, watch):
+    """A stall ends by itself; an end and a stop on purpose are silent, and a kill is not."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(web={"listen": address})
+    session.start()
+    slower = {"LivepickDown": SCALE}
+    prometheus = watch(address, scale=FAST, slower=slower)
+    session.drop(3)
+    session.until(lambda: session.picked() == 3, "picks")
+    prometheus.until(fire=["LivepickSessionProbablyOver"], silent=["LivepickAcquisitionStalled"])
+
+    assert livepick("end", session.config).returncode == 0
+    ended = "livepick_session_ended == 1"
+    session.until(lambda: prometheus.has_figures(ended), "the end")
+    prometheus.until(silent=[alert.name for alert in ALERTS])
+    (link,) = [
+        each["metric"]["page_url"]
+        for each in prometheus.ask("query", query="livepick_session_info")["result"]
+    ]
+    assert "localhost" not in link
+    assert "127.0.0.1" not in link
+    assert link.endswith(f":{address.partition(':')[2]}/")
+
+    assert session.stop() == 0
+    down = 'up{job="livepick"} == 0'
+    give_up = time.monotonic() + 60
+    while not prometheus.has_figures(f"min_over_time(({down})[5s:300ms])"):
+        assert time.monotonic() < give_up
+        time.sleep(0.3)
+    time.sleep(3)  # more than LivepickDown takes to fire
+    assert prometheus.firing() == set()
+
+    session.start()
+    session.until(lambda: prometheus.has_figures('up{job="livepick"} == 1'), "scrapes")
+    session.process.kill()
+    session.process.wait()
+    prometheus.until(fire=["LivepickDown"])
+    page_urls = {each["annotations"]["page_url"] for each in prometheus.ask("alerts")["alerts"]}
+    assert page_urls == {link}
 
 
 def test_old_data_are_picked_and_are_no_session_that_may_stall(make_session):

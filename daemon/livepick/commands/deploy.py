@@ -41,7 +41,7 @@ def deploy(
     alertmanager_url: Annotated[str, typer.Option()] = "http://127.0.0.1:9093",
     grafana_url: Annotated[str, typer.Option()] = "http://localhost:3000",
     runbook_url: Annotated[
-        str, typer.Option(help="URL of DIR/README.md for links in alerts.  [default: its path]")
+        str, typer.Option(help="URL of DIR/README.md for links in alerts.  [default: no links]")
     ] = "",
     mail_server: Annotated[str, typer.Option(help="host:port of the mail server.")] = "",
     mail_from: Annotated[str, typer.Option(help="Sender of the mails.")] = "",

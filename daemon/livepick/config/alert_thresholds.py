@@ -10,6 +10,9 @@ LATEST = 50
 SESSION_SECONDS = 6 * 3600.0
 """A session without a new micrograph for this long is over, and raises no alert."""
 
+PROBABLY_OVER_SECONDS = 2 * 3600.0
+"""After this much silence a session is probably over, and not stalled."""
+
 QUIET_SECONDS = 900.0
 """Shortest pause that counts as silence; a microscope changes its grid square in less time."""
 
@@ -57,3 +60,6 @@ CLASS_JUDGED_PARTICLES = 1000
 
 UNREADABLE = ("unreadable", "broken_link", "too_deep")
 """Kinds of files left out (``livepick.ingest.skipped``) that are a fault whenever they occur."""
+
+NOT_TAKEN = ("waiting", "link", "empty", "not_included", "excluded", "stack", "other_format")
+"""Kinds of files left out that may be the micrographs, if their number grows and none is taken."""

@@ -7,15 +7,20 @@ one machine. Each replacement exchanges one text of these; a test checks that th
 import fnmatch
 import os
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import yaml
 
 from livepick.deployment.shipped_files import deploy_files, example_config
 from livepick.deployment.site import Site, WebAddress
+from livepick.host.loopback import is_loopback
 
 __all__ = ["DROP_IN", "FilledFile", "Replacement", "filled_files", "replacements"]
 
 DROP_IN = "folders.conf"
 """Name of the drop-in with the folders that the service may write to."""
 
+_ALERTS = "alerts/livepick.yml"
 _PROMETHEUS = "prometheus/prometheus.yml"
 _CONTAINERS = ("compose.yaml", "grafana/provisioning/*")
 _PLACES = ("*.service", "*.md", "slurm/*", "hooks/*", "dask/*")
@@ -46,10 +51,7 @@ class Replacement:
 
 def replacements(site: Site) -> list[Replacement]:
     """Return the replacements for a site, in their order."""
-    grafana = site.grafana_url.rstrip("/")
     return [
-        Replacement(("alerts/*",), "file:///opt/livepick/deploy/README.md", site.runbooks),
-        Replacement(("alerts/*",), "http://localhost:3000/d/", f"{grafana}/d/"),
         Replacement(_PLACES, "/opt/livepick/bin/", f"{site.program.parent}/"),
         Replacement(_PLACES, "/opt/livepick/deploy", str(site.directory)),
         Replacement(_PLACES, "/etc/livepick/", f"{site.config_folder}/"),
@@ -119,11 +121,35 @@ def filled_files(site: Site) -> dict[str, FilledFile]:
         for one in exchanged:
             if one.concerns(name):
                 text = text.replace(one.old, one.new)
+        if name == _ALERTS:
+            text = _with_links(text, site)
         files[name] = FilledFile(text, os.access(path, os.X_OK))
     if site.output_folders:
         services = [name for name in files if "/" not in name and name.endswith(".service")]
         files.update((f"{unit}.d/{DROP_IN}", FilledFile(_drop_in(site))) for unit in services)
     return files
+
+
+def _with_links(rules: str, site: Site) -> str:
+    """Return the alert rules with links to this site's runbooks and dashboards, if it has URLs.
+
+    A path or the name localhost would lead nowhere in a mail.
+    """
+    grafana = site.grafana_url.rstrip("/")
+    if is_loopback(urlsplit(grafana).hostname or ""):
+        grafana = ""
+    if not grafana and not site.runbook_url:
+        return rules
+    head, _, _ = rules.partition("groups:")
+    content = yaml.safe_load(rules)
+    for rule in content["groups"][0]["rules"]:
+        notes = rule.get("annotations")
+        if notes is not None and site.runbook_url:
+            notes["runbook_url"] = f"{site.runbook_url}#{rule['alert'].lower()}"
+        if notes is not None and grafana:
+            board = f"{grafana}/d/{notes['dashboard']}"
+            notes["dashboard_url"] = f"{board}?var-instance={{{{ $labels.instance }}}}"
+    return head + yaml.safe_dump(content, sort_keys=False, width=100)
 
 
 def _drop_in(site: Site) -> str:

@@ -95,7 +95,7 @@ class Site:
     grafana_url: str = "http://localhost:3000"
 
     runbook_url: str = ""
-    """URL of the deployed README.md; empty: its path on this machine."""
+    """URL of the deployed README.md; empty: mails have no link to it."""
 
     mail_server: str = ""
     """``host:port`` of the mail server; empty: it stays an example, as do the addresses."""
@@ -132,8 +132,3 @@ class Site:
                 f"there is no {self.program}",
                 "Name the installed command, such as --program /opt/livepick/bin/livepick.",
             )
-
-    @property
-    def runbooks(self) -> str:
-        """URL of the sections on alerts."""
-        return self.runbook_url or f"file://{self.directory}/README.md"

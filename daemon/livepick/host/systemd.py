@@ -7,9 +7,10 @@ terminal, a test, a container) every message is a no-op.
 import logging
 import os
 import socket
+import subprocess
 import time
 
-__all__ = ["Systemd", "under_journal"]
+__all__ = ["Systemd", "machine_is_stopping", "under_journal"]
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +78,21 @@ class Systemd:
                 channel.sendall(message.encode())
         except OSError as error:
             _log.warning("systemd: %s not sent: %s", message.partition("=")[0], error)
+
+
+def machine_is_stopping() -> bool:
+    """Return True if the machine is being shut down or restarted, as far as systemd says."""
+    try:
+        said = subprocess.run(
+            ["systemctl", "is-system-running"],  # noqa: S607 - from the path, as in a terminal
+            capture_output=True,
+            text=True,
+            timeout=2,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return said.stdout.strip() == "stopping"
 
 
 def under_journal() -> bool:

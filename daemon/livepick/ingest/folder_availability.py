@@ -13,6 +13,7 @@ from typing import Literal
 from livepick.config.sections import Watch
 from livepick.core.formats.header import printable
 from livepick.host.disks import Space, space_of
+from livepick.host.filesystem import awaited_mount
 from livepick.ingest.file_system import FileSystem, file_system
 from livepick.ledger.inbox import Message, RootState
 
@@ -34,6 +35,8 @@ class FolderAvailability:
         system and how it is watched.
     system
         File system of the folder.
+    is_awaited
+        True if the folder has never been there, so that it may still be created.
     space
         Space at the last check. It is read in this thread because a file system that hangs may
         block this thread only.
@@ -42,6 +45,7 @@ class FolderAvailability:
     def __init__(self, root: Path, watch: Watch, send: Callable[[Message], None]) -> None:
         self.available: bool | None = None
         self.detail = "not checked yet"
+        self.is_awaited = False
         self.system = FileSystem("unknown")
         self.space: Space | None = None
         self._root = root
@@ -72,6 +76,13 @@ class FolderAvailability:
             status = self._root.stat()
             with os.scandir(self._root) as entries:
                 empty = next(entries, None) is None
+        except FileNotFoundError as error:
+            is_new = self._device is None and not had_files
+            if is_new and awaited_mount(self._root) is None:
+                self._not_there_yet()
+            else:
+                self.unavailable(error.strerror or str(error))
+            return False
         except OSError as error:
             self.unavailable(error.strerror or str(error))
             return False
@@ -91,12 +102,22 @@ class FolderAvailability:
         if self.available is False and detail == self.detail:
             return
         self.available, self.detail, self.space = False, detail, None
+        self.is_awaited = False
         _log.error("%s: not available: %s", printable(self._root), detail)
         self._send(RootState(self._root, available=False, detail=detail))
 
+    def _not_there_yet(self) -> None:
+        """Note that the folder has not been created yet; this is no fault."""
+        if self.is_awaited:
+            return
+        self.available, self.detail, self.space = False, "it does not exist yet", None
+        self.is_awaited = True
+        _log.info("%s: does not exist yet; livepick waits for it", printable(self._root))
+        self._send(RootState(self._root, available=False, detail=self.detail))
+
     def _now_available(self) -> None:
         self.system = file_system(self._root)
-        self.available = True
+        self.available, self.is_awaited = True, False
         self.detail = f"{self.system.kind}, {self.mode}"
         _log.info("%s: watched (%s)", printable(self._root), self.detail)
         self._send(RootState(self._root, available=True, detail=self.detail))

@@ -34,6 +34,9 @@ class FolderHealth:
     mode: Literal["inotify", "poll"]
     """Mode in use: ``poll`` also if inotify was wanted and is not available."""
 
+    is_awaited: bool = False
+    """True if it is not available because it has never been there: it may still be created."""
+
     space: Space | None = None
     """Space at the last scan; None if the folder is not available, or its space is unknown."""
 

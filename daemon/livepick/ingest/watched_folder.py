@@ -64,7 +64,9 @@ class WatchedFolder:
         """Return the present health. May be called from any thread."""
         mode: Literal["inotify", "poll"] = "poll" if self._notifier is None else "inotify"
         now = self.folder.availability
-        return FolderHealth(self.folder.root, now.available, now.detail, mode, now.space)
+        return FolderHealth(
+            self.folder.root, now.available, now.detail, mode, now.is_awaited, now.space
+        )
 
     def interval_seconds(self) -> float:
         """Return the time between two scans."""

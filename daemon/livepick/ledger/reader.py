@@ -111,6 +111,10 @@ class LedgerReader:
         last: float | None = self._rows("select max(picked_at) as last from micrograph")[0]["last"]
         return last
 
+    def has_used(self, provider: str) -> bool:
+        """Return True if a micrograph was picked with an onnxruntime provider."""
+        return bool(self._rows("select 1 from micrograph where provider = ? limit 1", provider))
+
     def recent(
         self, limit: int = 50, *, state: MicrographState | None = None
     ) -> list[MicrographRow]:

@@ -12,11 +12,14 @@ from typing import Literal, Self
 
 from pydantic import TypeAdapter
 
+from livepick.config.alert_thresholds import PROBABLY_OVER_SECONDS
 from livepick.core.contracts.cluster_view import ClusterView
+from livepick.core.formats.header import printable
 from livepick.host.foreign_files import parse_json
 from livepick.ingest.skipped import SkippedView
 from livepick.monitoring.end_status import end_remedy, end_sentence, ending_sentence
 from livepick.monitoring.health import Health
+from livepick.monitoring.human_units import span
 from livepick.monitoring.pace import Pace, is_collecting
 from livepick.monitoring.particle_status import particle_sentence
 from livepick.monitoring.problem import Kind, Level, Problem
@@ -120,6 +123,10 @@ def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool
     if not counts.total:
         words = [SkippedView.of(one).words for one in status.skipped if one.kind == "waiting"]
         reason = f"; {words[0]}" if words else ""
+        if status.awaited:
+            missing = " and ".join(map(printable, status.awaited))
+            verb = "does" if len(status.awaited) == 1 else "do"
+            reason = f"; {missing} {verb} not exist yet{reason}"
         return f"Waiting for the first micrograph in {folders}{reason}."
     have = counts.picked + counts.stale
     particle = status.particle
@@ -137,4 +144,9 @@ def _doing(status: Status, pace: Pace, now: float, folders: str, *, halted: bool
     if status.model is not None:
         trained = "trained on this sample" if status.model.kind == "trained" else "provisional"
         parts.append(f"model {status.model.version} ({trained})")
-    return ", ".join(parts) + "."
+    doing = ", ".join(parts) + "."
+    silence = None if pace.last_landed_at is None else now - pace.last_landed_at
+    if silence is not None and not collecting and silence >= PROBABLY_OVER_SECONDS:
+        doing += f" No new micrograph for {span(silence)}: if the session is over, end it (livepick"
+        doing += " end CONFIG), or set session.end_after_hours."
+    return doing

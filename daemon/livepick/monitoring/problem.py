@@ -227,14 +227,20 @@ def drifted(finding: Finding[DriftKind]) -> Problem:
     )
 
 
-def no_gpu() -> Problem:
-    """Return the problem of a missing GPU where one is preferred."""
+def no_gpu(why: str) -> Problem:
+    """Return the problem of a GPU that should be used and is not.
+
+    Parameters
+    ----------
+    why
+        Reason to expect one, as a clause, such as ``nvidia-smi is installed``.
+    """
     return Problem(
         "no_gpu",
         "attention",
-        "No GPU is available, so livepick picks on the CPU.",
+        f"The GPU is not used: {why}, but livepick picks on the CPU.",
         "Picking continues, but more slowly. Run nvidia-smi and livepick check; if the service"
-        " started before the GPU driver, restart it.",
+        " started before the GPU driver, restart it. To do without a GPU, set picking.device: cpu.",
     )
 
 

@@ -13,7 +13,7 @@ from livepick.config.alert_thresholds import (
     FAILED_FRACTION,
     FAILED_SINGLE,
     LAG_SECONDS,
-    SESSION_SECONDS,
+    PROBABLY_OVER_SECONDS,
     UNREADABLE,
 )
 from livepick.ingest.skipped import SkippedView
@@ -58,14 +58,14 @@ def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Itera
     yield from (problem for problem in particle if problem.level == "attention")
     yield from _files_left_out(status)
     yield from _of_latest(pace)
-    if pace.last_landed_at is not None and not is_collecting(pace, now):
+    if (silence := _silence_seconds(pace, now)) and silence < PROBABLY_OVER_SECONDS:
         usual = f"; before that, one every {span(pace.gap_seconds)}" if pace.gap_seconds else ""
         yield Problem(
             "no_new_micrographs",
-            "bad" if now - pace.last_landed_at < SESSION_SECONDS else "attention",
-            f"No new micrograph for {span(now - pace.last_landed_at)}{usual}.",
+            "attention",
+            f"No new micrograph for {span(silence)}{usual}.",
             "If the microscope should be collecting, check it and the motion correction."
-            " If the session is over, you can ignore this.",
+            " If the session is over, end it: livepick end CONFIG.",
         )
     yield from class_problems(status.classes, now=now)
     if status.training.state == "failed":
@@ -77,6 +77,13 @@ def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Itera
             " livepick retrain.",
         )
     yield from (problem for problem in status.problems if problem.level == "attention")
+
+
+def _silence_seconds(pace: Pace, now: float) -> float:
+    """Return the time since the last micrograph, if it is longer than usual; 0: it is not."""
+    if pace.last_landed_at is None or is_collecting(pace, now):
+        return 0.0
+    return now - pace.last_landed_at
 
 
 def _not_responding(health: Health) -> Problem:

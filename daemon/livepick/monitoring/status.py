@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from livepick.config.schema import Config
@@ -114,6 +115,8 @@ class Status:
     """Files in the watched folders that look like micrographs and were left out."""
     provider: str = ""
     """onnxruntime provider. Only the running service sets this and the following fields."""
+    awaited: tuple[Path, ...] = ()
+    """Watched folders that have never been there, and may still be created."""
     disks: tuple[Disk, ...] = ()
     """Disk space of the session's folders, as far as it is known."""
     cluster: ClusterView | None = None

@@ -22,6 +22,7 @@ from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.imaging.ctf import Ctf
 from livepick.errors import LedgerError, ModelError
 from livepick.host.disks import Disk, Role, space_of
+from livepick.host.gpu_signs import gpu_sign
 from livepick.host.gpus import GpuMonitor
 from livepick.host.systemd import Systemd
 from livepick.host.unexpected_errors import UnexpectedErrors
@@ -102,6 +103,10 @@ class Supervisor:
         Returns True while the session is ending.
     ctf_of_program
         Returns the latest CTF that another program has written, and the micrograph that it is of.
+    page_url
+        URL of the page for links in mails.
+    gpu_sign
+        Returns a sign that this machine has a GPU, in words; empty: there is none.
     """
 
     def __init__(
@@ -126,7 +131,12 @@ class Supervisor:
         classes: Callable[[], MakingState] = MakingState,
         is_ending: Callable[[], bool] = lambda: False,
         ctf_of_program: Callable[[], tuple[Path, Ctf] | None] = lambda: None,
+        page_url: str = "",
+        gpu_sign: Callable[[], str] = gpu_sign,
     ) -> None:
+        self._gpu_sign = gpu_sign()
+        self._had_gpu = provider == CUDA
+        self._page_url = page_url
         self._is_ending = is_ending
         self._ctf_of_program = ctf_of_program
         self._classes = classes
@@ -167,9 +177,11 @@ class Supervisor:
             python=platform.python_version(),
             session=self._config.session.name,
             started_at=session.started_at if session is not None else self._began_at,
+            page_url=self._page_url,
         )
         metrics.session.check_health(lambda: self.health().ok)
         metrics.session.use_config(self._config, read_at=self._began_at)
+        self._had_gpu = self._had_gpu or self._ledger.has_used(CUDA)
         metrics.host.writable(output=True, state=True)
         rebuilt = self._ledger.rebuilt()
         metrics.host.ledger_rebuilt(0.0 if rebuilt is None else rebuilt.at)
@@ -195,6 +207,7 @@ class Supervisor:
             _log.warning("picking: the provider changed from %s to %s", self._provider, provider)
         with self._lock:
             self._provider, self._cached = provider, None
+            self._had_gpu = self._had_gpu or provider == CUDA
         self._metrics.picking.use_provider(provider)
 
     def health(self) -> Health:
@@ -212,12 +225,31 @@ class Supervisor:
                     particle=self._particle() or status.particle,
                     classes=dataclasses.replace(status.classes, making=self._classes()),
                     provider=self._provider,
+                    awaited=tuple(
+                        folder.root
+                        for folder in self._watcher.health().folders
+                        if folder.is_awaited
+                    ),
                     disks=self._disks(),
                     cluster=self._cluster(),
                     problems=self._problems(),
                 )
                 self._cached_at = time.monotonic()
             return self._cached
+
+    def _why_a_gpu(self) -> str:
+        """Return why a GPU is expected, as a clause; empty: picking on the CPU is no fault.
+
+        By default a GPU is used where there is one, and most machines without one are so by choice.
+        """
+        device = self._config.picking.device
+        if device == "cpu":
+            return ""
+        if device == "require-gpu":
+            return "picking.device is require-gpu"
+        if self._had_gpu:
+            return "one was used before in this session"
+        return "" if self._cluster() is not None else self._gpu_sign
 
     def _disks(self) -> tuple[Disk, ...]:
         watched = (
@@ -247,7 +279,7 @@ class Supervisor:
         problems = [
             folder_gone(folder.root, folder.detail)
             for folder in self._watcher.health().folders
-            if folder.available is False
+            if folder.available is False and not folder.is_awaited
         ]
         if (output_fault := self._outputs.fault) is not None:
             problems.append(output_not_writable(self._config.output.directory, output_fault))
@@ -269,8 +301,8 @@ class Supervisor:
                 problems.append(unexpected_errors(latest, self._unexpected.count))
         problems += self._optics_problems()
         problems += map(drifted, findings_of(self._drift.drift))
-        if self._provider not in ("", CUDA) and self._config.picking.device == "prefer-gpu":
-            problems.append(no_gpu())
+        if self._provider not in ("", CUDA) and (why := self._why_a_gpu()):
+            problems.append(no_gpu(why))
         problems += self._page_problems()
         return tuple(problems)
 
@@ -306,6 +338,7 @@ class Supervisor:
         self._metrics.landings.update_activity(time.time())
         self._metrics.ingest.watched(self._watcher.health())
         self._metrics.host.gpus(self._gpu_monitor.gpus)
+        self._metrics.host.gpu_expected(is_expected=bool(self._why_a_gpu()))
         self._metrics.host.gpus_set_aside(len(self._dispatch.devices_aside))
         self._metrics.training.model_usable(self._model_fault() is None)
         self._metrics.particle.show(self._particle())

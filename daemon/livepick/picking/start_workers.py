@@ -12,6 +12,7 @@ from livepick.config.schema import Config
 from livepick.config.sections import Picking
 from livepick.core.contracts.job import CUDA, WorkerDiedError
 from livepick.errors import EngineError, MemoryLimitError, ModelError, ProviderError, TimeLimitError
+from livepick.host.gpu_signs import gpu_sign
 from livepick.host.processors import usable_processors
 from livepick.models.bundle_on_disk import Bundle
 from livepick.picking.engine import Engine, local
@@ -100,8 +101,8 @@ def start_workers(config: Config, model: Bundle, ending: contextlib.ExitStack) -
         count = cuda.in_flight  # more would share one GPU
         engine = local(count, JobLimits.of(picking, count), cuda=cuda)
         ending.callback(engine.stop)
-    if provider != CUDA and picking.device == "prefer-gpu":
-        _log.warning("picking: there is no usable GPU, so the CPU is used (picking.device)")
+    if provider != CUDA and picking.device == "prefer-gpu" and (sign := gpu_sign()):
+        _log.warning("picking: the GPU cannot be used, so the CPU is: %s", sign)
     _log.info("picking: %d worker%s on %s", count, "s" if count > 1 else "", provider)
     return Workers(engine, provider, count)
 

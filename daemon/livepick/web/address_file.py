@@ -11,8 +11,9 @@ from pathlib import Path
 from livepick.config.web_section import Web
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import read_bounded
+from livepick.host.loopback import is_loopback
 
-__all__ = ["SOCKET", "AddressFile", "page_url"]
+__all__ = ["SOCKET", "AddressFile", "page_link", "page_url"]
 
 SOCKET = "web.socket"
 """Socket of the page in a state folder, for livepick's own commands."""
@@ -69,3 +70,14 @@ def page_url(web: Web, address: str, *, tls: bool) -> str:
     if host in ("0.0.0.0", "[::]"):  # noqa: S104 - every address of this machine, so its name
         host = socket.gethostname()
     return f"{'https' if tls else 'http'}://{host}:{port}/"
+
+
+def page_link(web: Web, address: str, *, tls: bool) -> str:
+    """Return the URL of a page for mails, which are read on other machines.
+
+    The arguments are those of ``page_url``.
+    """
+    host, _, port = address.rpartition(":")
+    if web.external_url is None and is_loopback(host):
+        address = f"{socket.gethostname()}:{port}"
+    return page_url(web, address, tls=tls)

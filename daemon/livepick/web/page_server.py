@@ -17,7 +17,7 @@ from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.problem import Problem, web_config_refused, web_insecure
 from livepick.web.accepted_hosts import accepted_hosts
-from livepick.web.address_file import SOCKET, AddressFile, page_url
+from livepick.web.address_file import SOCKET, AddressFile, page_link, page_url
 from livepick.web.app import ActionSources, App, create_app
 from livepick.web.connections import Limits
 from livepick.web.guard import Guard
@@ -74,6 +74,16 @@ class PageServer:
         """URL of the page for people and programs, with a slash at the end."""
         tls = self._protection.tls() is not None
         return page_url(self._settings, self.address, tls=tls)
+
+    @property
+    def link(self) -> str:
+        """URL of the page for mails: as ``url``, but never with the name localhost.
+
+        Without ``web.external_url`` it has the name of this machine, which may lead nowhere if the
+        page listens on the loopback address only.
+        """
+        tls = self._protection.tls() is not None
+        return page_link(self._settings, self.address, tls=tls)
 
     def serve(
         self,

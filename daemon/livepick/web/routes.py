@@ -31,6 +31,7 @@ from livepick.models.registry import MODELS
 from livepick.monitoring.headline import Headline
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.metrics.instruments import CONTENT_TYPE
+from livepick.monitoring.metrics.scrapes import SCRAPE_HEADER
 from livepick.web.client import HEADLINE
 from livepick.web.embedded_pictures import read_picture
 from livepick.web.filter_query import MOST_SEARCHED, unix_seconds
@@ -110,8 +111,11 @@ def for_programs(
 ) -> list[Route]:
     """Return the routes for programs: metrics, health check and headline."""
 
-    async def metrics_text(_: Request) -> Response:
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+    async def metrics_text(request: Request) -> Response:
+        text = metrics.exposition()
+        if SCRAPE_HEADER in request.headers:
+            metrics.scrapes.scraped()
+        return Response(text, media_type=CONTENT_TYPE)
 
     async def healthz(_: Request) -> Response:
         state = sources.health()

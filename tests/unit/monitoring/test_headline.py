@@ -157,17 +157,28 @@ def test_a_stopped_acquisition(say):
     """It is reported after ten usual gaps and at least a quarter of an hour."""
     assert say(ago=800).level == "good"
     top = say(ago=2400)
-    assert top.level == "bad"
+    assert top.level == "attention"
     assert top.sentence == "No new micrograph for 40 min; before that, one every 20 s."
     assert "microscope" in top.remedy
-    assert top.doing.startswith("Picked so far: 412 of 415")
+    assert "livepick end CONFIG" in top.remedy
+    assert top.doing.startswith("Picking: 412 of 415")
 
 
-def test_a_session_of_yesterday_is_not_a_severe_problem(say):
-    """The alert falls silent after six hours, but the page still says it."""
+def test_a_session_of_yesterday_is_probably_over_and_no_problem(say):
+    """How to end it is said, as in the alert for information."""
     top = say(ago=7 * 3600)
 
-    assert (top.level, top.sentence[:27]) == ("attention", "No new micrograph for 7 h; ")
+    assert (top.level, top.others) == ("good", ())
+    assert "No new micrograph for 7 h: if the session is over, end it (livepick end" in top.sentence
+
+
+def test_a_folder_that_has_not_been_created_yet_is_waited_for(say):
+    first = Status(session="test", started=True, awaited=(Path("/data/in"),))
+    top = say(first, count=0)
+    assert (top.level, top.sentence) == (
+        "good",
+        "Waiting for the first micrograph in /data/in; /data/in does not exist yet.",
+    )
 
 
 def test_files_present_at_the_start_are_not_a_stalled_session(say):

@@ -189,8 +189,15 @@ def test_a_missing_required_gpu_is_a_fault(tmp_path: Path, monkeypatch: pytest.M
     assert (result.verdict, result.found) == ("fault", "no GPU")
 
 
-def test_a_missing_preferred_gpu_is_a_warning(tmp_path: Path) -> None:
-    assert _tried(_config(tmp_path, WEB))["picking device"].verdict == "warning"
+@pytest.mark.parametrize(("sign", "verdict"), [("nvidia-smi is installed", "warning"), ("", "ok")])
+def test_a_preferred_gpu_that_does_not_work_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str, verdict: str
+) -> None:
+    """A machine without one picks on the CPU, and that is said."""
+    monkeypatch.setattr("livepick.monitoring.preflight.picking.gpu_sign", lambda: sign)
+    result = _tried(_config(tmp_path, WEB))["picking device"]
+    assert result.verdict == verdict
+    assert (sign or "no NVIDIA GPU") in result.found
 
 
 @pytest.mark.parametrize(("broken", "verdict"), [(None, "ok"), ("7", "fault")])

@@ -41,9 +41,13 @@ THINNER = Change("fewer_picks", before=66, now=40)
 class Parts:
     """A supervisor of parts that can be broken one by one."""
 
-    def __init__(self, config, ledger=None):
+    def __init__(self, config, ledger=None, *, provider="CUDAExecutionProvider", sign=""):
         self.folder = SimpleNamespace(
-            root=Path("/data/in"), available=True, detail="ext4, inotify", space=ROOM
+            root=Path("/data/in"),
+            available=True,
+            detail="ext4, inotify",
+            space=ROOM,
+            is_awaited=False,
         )
         self.watching = SimpleNamespace(
             folders=[self.folder],
@@ -79,7 +83,8 @@ class Parts:
             watcher=SimpleNamespace(health=lambda: self.watching, is_alive=lambda: True),
             dispatch=self.dispatch,
             outputs=self.outputs,
-            provider="CUDAExecutionProvider",
+            provider=provider,
+            gpu_sign=lambda: sign,
             workers=1,
             drifted=lambda sentence: None,
             gpu_monitor=GpuMonitor(None),
@@ -171,7 +176,7 @@ def test_a_folder_that_has_not_been_checked_yet_is_not_missing(make_config, ledg
             "lost (/s/ledger.sqlite is damaged) and has been rebuilt: 7",
         ),
         (drift, "attention", "The last 25 micrographs have 61% of the picks"),
-        (lose_gpu, "attention", "No GPU is available, so livepick picks on the CPU."),
+        (lose_gpu, "attention", "The GPU is not used: one was used before in this session"),
     ],
 )
 def test_each_problem_has_its_level_and_a_remedy(parts, breaks, level, words):
@@ -192,6 +197,46 @@ def test_a_rebuilt_ledger_is_news_for_a_day_and_while_the_old_one_is_kept(parts,
     if not is_kept:
         aside.unlink()
     assert len(parts.problems) == is_kept
+
+
+def test_a_folder_that_has_not_been_created_yet_is_no_problem(parts):
+    """Nor does the alert on a missing folder have a series."""
+    parts.folder.available, parts.folder.is_awaited = False, True
+    parts.supervisor._set_gauges()
+    assert parts.problems == ()
+    assert parts.sample("watch_root_available", root="0") is None
+
+
+@pytest.mark.parametrize(
+    ("device", "sign", "words"),
+    [
+        ("prefer-gpu", "", None),
+        ("prefer-gpu", "nvidia-smi is installed", "nvidia-smi is installed, but livepick picks"),
+        ("require-gpu", "", "picking.device is require-gpu"),
+        ("cpu", "nvidia-smi is installed", None),
+    ],
+)
+def test_picking_on_the_cpu_is_a_fault_only_where_a_gpu_is_expected(
+    make_config, ledger, device, sign, words
+):
+    """By default there is none on a machine without one, by choice."""
+    parts = Parts(
+        make_config(picking={"device": device}), provider="CPUExecutionProvider", sign=sign
+    )
+    parts.supervisor._set_gauges()
+    assert [p.kind for p in parts.problems] == ([] if words is None else ["no_gpu"])
+    assert all(words in problem.sentence for problem in parts.problems)
+    assert parts.sample("gpu_expected") == (words is not None)
+
+
+def test_a_gpu_of_an_earlier_start_is_missed(make_config, ledger):
+    """Its micrographs are in the ledger."""
+    ledger.arrivals.landed(Path("/m"), Path("a.mrc"), FileVersion(1, 2, 3), 900.0)
+    (claim,) = ledger.claim(1)
+    ledger.picked(claim, make_result(provider="CUDAExecutionProvider"))
+    parts = Parts(make_config(), ledger=ledger, provider="CPUExecutionProvider")
+    parts.supervisor.describe(SimpleNamespace(version=0, kind="blob"))
+    assert [problem.kind for problem in parts.problems] == ["no_gpu"]
 
 
 def test_the_most_severe_problem_comes_first_and_the_gpu_last(parts):

@@ -133,10 +133,16 @@ def test_a_model_that_runs_on_no_gpu_is_at_fault(start):
     assert not isinstance(caught.value, ProviderError)
 
 
-def test_a_missing_gpu_is_logged(start, caplog):
+def test_a_gpu_that_does_not_work_is_logged_and_a_machine_without_one_is_not(
+    start, caplog, monkeypatch
+):
     """The session continues on the CPU."""
+    monkeypatch.setattr(start_workers, "gpu_sign", lambda: "")
     start(lambda path, device: CPU, device="prefer-gpu")
-    assert "there is no usable GPU" in caplog.text
+    assert "GPU" not in caplog.text
+    monkeypatch.setattr(start_workers, "gpu_sign", lambda: "nvidia-smi is installed")
+    start(lambda path, device: CPU, device="prefer-gpu")
+    assert "the GPU cannot be used, so the CPU is: nvidia-smi is installed" in caplog.text
 
 
 @pytest.mark.parametrize(

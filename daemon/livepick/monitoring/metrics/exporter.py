@@ -10,6 +10,7 @@ from livepick.monitoring.metrics.on_picked import OnPickedMetrics
 from livepick.monitoring.metrics.particle import ParticleMetrics
 from livepick.monitoring.metrics.picking import PickingMetrics
 from livepick.monitoring.metrics.quality import QualityMetrics
+from livepick.monitoring.metrics.scrapes import Scrapes
 from livepick.monitoring.metrics.session import SessionMetrics
 from livepick.monitoring.metrics.training import TrainingMetrics
 from livepick.monitoring.metrics.web import WebMetrics
@@ -36,6 +37,7 @@ class Metrics:
         self.classes = ClassMetrics(make)
         self.host = HostMetrics(make)
         self.web = WebMetrics(make)
+        self.scrapes = Scrapes()
         self.registry = make.registry
         self.exposition = make.exposition
         """Returns the text that Prometheus scrapes, as bytes."""

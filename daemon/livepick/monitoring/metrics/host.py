@@ -57,6 +57,11 @@ class HostMetrics:
             figure: make.gauge(f"gpu_{name}", question, gpu=())
             for figure, (name, question) in GPU_FIGURES.items()
         }
+        self._gpu_expected = make.gauge(
+            "gpu_expected",
+            "Should a GPU be used? 1 if picking.device asks for one, and this machine has one or"
+            " the session has used one.",
+        )
         self._gpus_set_aside = make.gauge(
             "gpus_set_aside",
             "How many GPUs, those of a cluster's workers too, have failed and get no jobs, while"
@@ -90,6 +95,10 @@ class HostMetrics:
                 reported.add(least.device)
                 self._free_bytes.labels(role).set(least.free_bytes)
                 self._size_bytes.labels(role).set(least.size_bytes)
+
+    def gpu_expected(self, *, is_expected: bool) -> None:
+        """Set whether picking on the CPU is a fault."""
+        self._gpu_expected.set(is_expected)
 
     def gpus_set_aside(self, count: int) -> None:
         """Set the number of GPUs that get no jobs."""

@@ -62,11 +62,11 @@ class IngestMetrics:
     def watched(self, health: WatchHealth) -> None:
         """Set the metrics of the watcher.
 
-        A folder that has not been checked yet has no series.
+        A folder that has not been checked yet, or not been there yet, has no series.
         Images that were excluded at the first scan already do not count as skipped.
         """
         for index, folder in enumerate(health.folders):
-            if folder.available is not None:
+            if folder.available is not None and not folder.is_awaited:
                 self.folder_available(index, available=folder.available)
         for kind, total in self._events.items():
             total.raise_to(getattr(health.events, kind))

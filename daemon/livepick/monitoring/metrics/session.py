@@ -19,6 +19,11 @@ class SessionMetrics:
             "session_started_timestamp_seconds", "When did this session start?"
         )
         self._ended = make.gauge("session_ended", "Is the session over, so that nothing is picked?")
+        self._stopped = make.gauge(
+            "stopped_on_purpose",
+            "Is the service about to end because it was told to? It does not end before this was"
+            " scraped.",
+        )
         self._healthy = make.gauge(
             "healthy", "Are all parts of the service responding? The same as /healthz."
         )
@@ -44,15 +49,21 @@ class SessionMetrics:
         """Count an unexpected error that a part has passed over."""
         self._unexpected_errors.labels(part).inc()
 
-    def describe(self, *, version: str, python: str, session: str, started_at: float) -> None:
-        """Set the versions of livepick and Python, and the session's name and start."""
+    def describe(
+        self, *, version: str, python: str, session: str, started_at: float, page_url: str = ""
+    ) -> None:
+        """Set the versions of livepick and Python, and the session's name, start and page."""
         self._build.info({"version": version, "python": python})
-        self._session.info({"session": session})
+        self._session.info({"session": session, "page_url": page_url})
         self._started.set(started_at)
 
     def ended(self, *, is_over: bool) -> None:
         """Set whether the session is over."""
         self._ended.set(is_over)
+
+    def stopped(self) -> None:
+        """Set that the service ends because it was told to."""
+        self._stopped.set(1)
 
     def check_health(self, is_healthy: Callable[[], bool]) -> None:
         """Call a function at each scrape: a part that pushed its own health could hang too."""

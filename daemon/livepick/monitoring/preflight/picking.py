@@ -16,6 +16,7 @@ from livepick.core.contracts.bundle import read_card
 from livepick.core.formats.image_names import without_image_suffix
 from livepick.core.formats.name_matching import match_names, short_names
 from livepick.errors import LivepickError
+from livepick.host.gpu_signs import gpu_sign
 from livepick.host.isolated_call import ProcessDiedError, call_isolated
 from livepick.host.trainer_packages import missing_packages
 from livepick.models.bundle_on_disk import verify_graph
@@ -73,10 +74,14 @@ def _one_device(name: str, config: Config, probe: Callable[[Config, Device], str
             " GPU.",
         )
     if device == "prefer-gpu" and provider == "CPUExecutionProvider":
+        sign = gpu_sign()
+        if not sign and not config.engine.devices:
+            return Check(name, "ok", f"{provider} (this machine has no NVIDIA GPU)")
+        why = f": {sign}" if sign else ""
         return Check(
             name,
             "warning",
-            f"the GPU cannot be used, so livepick will pick on the CPU ({provider})",
+            f"the GPU cannot be used, so livepick will pick on the CPU ({provider}){why}",
             "Run nvidia-smi and check the CUDA libraries, or set picking.device: cpu to silence"
             " this warning.",
         )
