@@ -9,8 +9,6 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import yaml
-
 from livepick.deployment.shipped_files import deploy_files, example_config
 from livepick.deployment.site import Site, WebAddress
 from livepick.host.loopback import is_loopback
@@ -140,16 +138,19 @@ def _with_links(rules: str, site: Site) -> str:
         grafana = ""
     if not grafana and not site.runbook_url:
         return rules
-    head, _, _ = rules.partition("groups:")
-    content = yaml.safe_load(rules)
-    for rule in content["groups"][0]["rules"]:
-        notes = rule.get("annotations")
-        if notes is not None and site.runbook_url:
-            notes["runbook_url"] = f"{site.runbook_url}#{rule['alert'].lower()}"
-        if notes is not None and grafana:
-            board = f"{grafana}/d/{notes['dashboard']}"
-            notes["dashboard_url"] = f"{board}?var-instance={{{{ $labels.instance }}}}"
-    return head + yaml.safe_dump(content, sort_keys=False, width=100)
+    lines, alert = [], ""
+    for line in rules.splitlines():
+        lines.append(line)
+        key, _, value = line.strip().removeprefix("- ").partition(": ")
+        if key == "alert":
+            alert = value
+        elif key == "dashboard":  # the last of the annotations
+            if site.runbook_url:
+                lines.append(f"      runbook_url: '{site.runbook_url}#{alert.lower()}'")
+            if grafana:
+                board = f"{grafana}/d/{value}?var-instance={{{{ $labels.instance }}}}"
+                lines.append(f"      dashboard_url: '{board}'")
+    return "\n".join(lines) + "\n"
 
 
 def _drop_in(site: Site) -> str:
