@@ -250,7 +250,7 @@ class Day:
         """Kill the process of a session."""
         assert self.service is not None
         for child in psutil.Process(self.service.pid).children():
-            if str(self.state / name) in " ".join(child.cmdline()):
+            if f"{self.state / name}/" in " ".join(child.cmdline()):
                 child.send_signal(signal.SIGKILL)
                 self.say(f"the process of {name} was killed")
                 return

@@ -1,5 +1,6 @@
 """The service of an instrument on real sessions: edits, ends, and faults of one of them."""
 
+import contextlib
 import signal
 
 import psutil
@@ -29,8 +30,9 @@ def process_of(day, name):
     """Return the process number of a session; None if it has none."""
     place = str(day.state / name)
     for child in psutil.Process(day.service.pid).children():
-        if place in " ".join(child.cmdline()):
-            return child.pid
+        with contextlib.suppress(psutil.Error):  # it ends just now
+            if place in " ".join(child.cmdline()):
+                return child.pid
     return None
 
 
@@ -117,6 +119,9 @@ def test_a_session_is_ended_and_reopened_by_its_name(day):
 
 def test_a_folder_that_vanishes_and_comes_back_costs_nothing(day):
     """The session goes on when it is back; a folder without micrographs waits."""
+    settings = yaml.safe_load(day.config.read_text())
+    settings["sessions"]["output"] = str(day.place / "picks" / "{session}")
+    day.config.write_text(yaml.safe_dump(settings))
     day.start()
     picking(day, "s1")
     (day.data / "s2").mkdir()
