@@ -272,7 +272,6 @@ def to_html(report: SessionReport) -> bytes:
     html = render_template(
         "session_report.html",
         report=report,
-        has_actions=False,
         summaries=report.summaries,
         not_fitted=report.not_fitted,
         script=(script := _script()),
