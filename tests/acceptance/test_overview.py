@@ -48,7 +48,8 @@ def session(number, state="over"):
         good_micrographs=0.93,
         model="3 trained",
         disk_free_bytes=10**12,
-        port=9800 + number if state == "picking" else None,
+        port=9800 + number if state in ("picking", "crashed") else None,
+        has_page=state == "picking",
         has_report=state == "over",
     )
 
@@ -101,11 +102,13 @@ def test_fifty_sessions_are_within_the_weight_of_a_page(overview):
     assert sum(len(get(overview, f"/{name}")) for name in files) < MOST_PAGE_BYTES
 
 
-def test_only_sessions_that_answer_are_targets(overview):
-    """Prometheus drops the target of a session that is over, instead of calling it down."""
+def test_sessions_that_should_run_are_targets(overview):
+    """Prometheus drops the target of a session that is over, and calls one that crashes down."""
     overview.put([session(1, "picking"), session(2, "over"), session(3, "crashed")])
+    labels = {"instrument": "krios1"}
     assert json.loads(get(overview, "/targets")) == [
-        {"targets": ["127.0.0.1:9801"], "labels": {"instrument": "krios1"}}
+        {"targets": ["127.0.0.1:9803"], "labels": labels},
+        {"targets": ["127.0.0.1:9801"], "labels": labels},
     ]
     metrics = get(overview, "/metrics").decode()
     assert 'livepick_instrument_sessions{state="picking"} 1.0' in metrics

@@ -6,8 +6,9 @@ from livepick import __version__
 from livepick.instrument.session_record import STATES
 from livepick.instrument.session_view import Snapshot
 from livepick.monitoring.metrics.instruments import CONTENT_TYPE, InstrumentFactory
+from livepick.monitoring.metrics.scrapes import SCRAPE_HEADER, Scrapes
 
-__all__ = ["CONTENT_TYPE", "InstrumentMetrics"]
+__all__ = ["CONTENT_TYPE", "SCRAPE_HEADER", "InstrumentMetrics"]
 
 
 class InstrumentMetrics:
@@ -28,6 +29,10 @@ class InstrumentMetrics:
         )
         self._applied = make.gauge("config_last_reload_successful", "Is the config on disk in use?")
         self._applied.set(1)
+        self._stopped = make.gauge(
+            "stopped_on_purpose", "Was this service stopped on purpose? Then nobody is called."
+        )
+        self.scrapes = Scrapes()
         self.registry = make.registry
         self.exposition = make.exposition
         """Returns the text that Prometheus scrapes, as bytes."""
@@ -38,6 +43,10 @@ class InstrumentMetrics:
             self._sessions.labels(state).set(count)
         self._readable.set(not snapshot.root_is_away)
         self._applied.set(is_applied)
+
+    def stopped(self) -> None:
+        """Say that the service is stopped on purpose."""
+        self._stopped.set(1)
 
     def count_crash(self) -> None:
         """Count an unexpected end of a session."""

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from livepick.config.instrument_config import Instrument
 from livepick.host.foreign_files import read_bounded
 from livepick.host.local_socket import listen_local
-from livepick.instrument.metrics import CONTENT_TYPE, InstrumentMetrics
+from livepick.instrument.metrics import CONTENT_TYPE, SCRAPE_HEADER, InstrumentMetrics
 from livepick.instrument.session_search import end_of
 from livepick.instrument.session_view import SessionView, Snapshot
 from livepick.monitoring.human_units import zone
@@ -91,6 +91,7 @@ class Overview:
         self._snapshot = Snapshot.of(instrument, (), listing=None)
         self._states: dict[str, Path] = {}
         self._shown_at = time.monotonic()
+        self._told_at: float | None = None
         self._reports = PageThread()
         self._address_file = AddressFile(root)
         limits = Limits.of_process()
@@ -118,6 +119,17 @@ class Overview:
         except OSError as error:
             _log.error("overview: its address could not be written: %s", error.strerror)
         _log.info("overview and metrics: %s", self.url)
+
+    def say_stopped(self) -> None:
+        """Tell a Prometheus that watches that the service is stopped on purpose."""
+        if self._metrics.scrapes.is_watched:
+            self._told_at = time.monotonic()
+        self._metrics.stopped()
+
+    @property
+    def waits_for_scrape(self) -> bool:
+        """True if a Prometheus that watches has not been told yet that the service stops."""
+        return self._told_at is not None and not self._metrics.scrapes.since(self._told_at)
 
     def stop(self) -> None:
         """Stop the server within a few seconds."""
@@ -157,7 +169,9 @@ class Overview:
         async def as_json(_: Request) -> Response:
             return JSONResponse(self._snapshot.as_json(), headers=NO_CACHE)
 
-        async def metrics(_: Request) -> Response:
+        async def metrics(request: Request) -> Response:
+            if SCRAPE_HEADER in request.headers:
+                self._metrics.scrapes.scraped()
             return Response(self._metrics.exposition(), media_type=CONTENT_TYPE)
 
         async def healthz(_: Request) -> Response:
@@ -215,7 +229,7 @@ class Overview:
         host = given.partition("]")[0] + "]" if given.startswith("[") else given.partition(":")[0]
 
         def link(view: SessionView) -> str:
-            if view.port is None:
+            if view.port is None or not view.has_page:
                 return ""
             if external is not None:
                 return external.replace("{port}", str(view.port))
@@ -225,7 +239,11 @@ class Overview:
         return link
 
     def _targets(self) -> list[dict[str, object]]:
-        """Return the sessions that run, in the format of Prometheus's ``http_sd_configs``."""
+        """Return the sessions that should run, in the format of Prometheus's ``http_sd_configs``.
+
+        One that is over or waits is none of them; one that crashes again and again is, so that the
+        alert for a service that does not respond fires.
+        """
         host = self._host
         if host in ("0.0.0.0", "::"):  # noqa: S104 - every address of this machine, so its name
             host = socket.gethostname()

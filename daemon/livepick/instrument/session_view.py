@@ -73,7 +73,9 @@ class SessionView:
     disk_free_bytes: int | None = None
     disk_is_low: bool = False
     port: int | None = None
-    """Port of its page; None: it has none now."""
+    """Port of its page; None: it is not to run now."""
+    has_page: bool = False
+    """True if its page answers."""
     has_report: bool = False
     config: str = ""
     """Its config file."""
@@ -270,11 +272,18 @@ def view_of(
         model="" if model is None else f"{model.get('version')} {model.get('kind')}",
         disk_free_bytes=None if disk is None else disk.get("free_bytes"),
         disk_is_low=bool(disk and disk.get("is_low")),
-        port=seen.place.port if record.answered_at is not None and record.process else None,
+        port=seen.place.port if _should_run(record, state) else None,
+        has_page=record.process is not None and record.answered_at is not None,
         has_report=seen.end is not None and seen.end.report is not None,
         config=printable(record.config_path),
         ended_at=None if seen.end is None else seen.end.at,
     )
+
+
+def _should_run(record: SessionRecord, state: SessionState) -> bool:
+    """Return True if Prometheus is to scrape a session: it runs, or is kept from it."""
+    is_kept = state in ("crashed", "config_fault")
+    return record.sighting.place.port > 0 and (record.process is not None or is_kept)
 
 
 def _number_of(quality: object) -> float | None:

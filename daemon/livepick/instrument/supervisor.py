@@ -31,7 +31,7 @@ from livepick.config.session_config_file import SESSION_CONFIG
 from livepick.config.sessions_section import folder_above
 from livepick.errors import EXIT_CONFIG, ConfigError
 from livepick.host.lock import StateLock
-from livepick.host.systemd import Systemd
+from livepick.host.systemd import Systemd, machine_is_stopping
 from livepick.instrument.figures import FigureReader
 from livepick.instrument.notify_socket import NotifySockets
 from livepick.instrument.overview import Overview
@@ -50,6 +50,9 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 600.0
 
 STEADY_SECONDS = 600.0
 """A session that has run for this long has no crash behind it."""
+
+SCRAPE_SECONDS = 20.0
+"""Longest time that a stop waits for Prometheus to see that it is on purpose."""
 
 SAVE_SECONDS = 60.0
 """Time between two savings of the figures of a session that picks."""
@@ -111,7 +114,12 @@ class SessionSupervisor:
                 self._tick()
         finally:
             self._systemd.stopping()
+            give_up = time.monotonic() + SCRAPE_SECONDS
+            if not machine_is_stopping():  # after a restart of it, the service may not come back
+                self._overview.say_stopped()
             self._stop_all()
+            while self._overview.waits_for_scrape and time.monotonic() < give_up:
+                time.sleep(0.1)
             self._overview.stop()
             self._sockets.close()
             self._lock.release()
