@@ -203,7 +203,8 @@ def decide(
         True if the current model is a blob picker, which is only replaced for a clear gain.
     """
     outcome = _outcome(comparison, provisional=provisional)
-    wins_ties = mode == "tolerant" or (requested and not provisional)
+    nothing_to_gain = provisional and comparison is not None and _is_gain(comparison)
+    wins_ties = mode == "tolerant" or nothing_to_gain or (requested and not provisional)
     promote = mode == "off" or outcome == "better" or (outcome == "as good" and wins_ties)
     words = {
         "better": "the new model is better",
@@ -215,6 +216,8 @@ def decide(
     rule = ""
     if outcome == "as good":
         rule = ", and an edit of the config requested it" if requested else ""
+        if nothing_to_gain:
+            rule = ", and the first picker leaves nothing to gain in them"
         if not promote:
             rule = ", and nobody requested it (retrain.gate: strict)"
             if provisional:
@@ -235,10 +238,15 @@ def _outcome(comparison: Comparison | None, *, provisional: bool) -> Outcome:
         if sure or figure.difference < -most:
             return "worse"
     average = comparison.average_precision
-    if provisional:
-        wanted = min(LEAST_GAIN, LEAST_GAIN_OF_REST * (1 - average.current))
-        return "better" if average.difference >= wanted else "as good"
-    return "better" if average.low > 0 else "as good"
+    if provisional and average.difference > 0 and _is_gain(comparison):
+        return "better"
+    return "better" if average.low > 0 and not provisional else "as good"
+
+
+def _is_gain(comparison: Comparison) -> bool:
+    """Return True for the gain that replaces a blob picker; 0 if that one makes no mistake."""
+    average = comparison.average_precision
+    return average.difference >= min(LEAST_GAIN, LEAST_GAIN_OF_REST * (1 - average.current))
 
 
 def _sentence(comparison: Comparison | None, conclusion: str) -> str:

@@ -173,8 +173,14 @@ def test_only_a_clear_gain_replaces_a_blob_picker():
     )
     assert decide(little, mode="tolerant", requested=True, provisional=True).promote
 
-    nearly_all = comparison((40, 0), (40, 0), spread=0)
-    assert decide(nearly_all, mode="strict", requested=True, provisional=True).promote
+
+def test_a_model_as_perfect_as_the_blob_picker_replaces_it_and_is_not_called_better():
+    """There is nothing to gain in these micrographs."""
+    perfect = comparison((40, 0), (40, 0), spread=0)
+    decision = decide(perfect, mode="strict", requested=False, provisional=True)
+    assert decision.promote
+    assert decision.outcome == "as good"
+    assert "nothing to gain" in decision.sentence
 
 
 def test_without_a_comparison_the_current_model_stays():
