@@ -11,6 +11,10 @@ CHROMIUM = shutil.which("chromium")
 PATIENCE_MS = 40_000
 """A busy machine with two cores renders, picks and tests at once."""
 
+IDS_TWICE = """[...document.querySelectorAll("[id]")]
+    .filter((one) => document.querySelector(`#${CSS.escape(one.id)}`) !== one)
+    .map((one) => `two elements have the id ${one.id}`)"""
+
 NEEDS_CHROMIUM = pytest.mark.skipif(
     CHROMIUM is None, reason="needs chromium, of Debian's package chromium"
 )
@@ -34,7 +38,8 @@ def chromium():
 def pages(browser, address):
     """Yield a function that opens a page of a service; at the end nothing may have gone wrong.
 
-    What goes wrong, an error in the console or a request to elsewhere, is in its list ``wrong``.
+    What goes wrong is in its list ``wrong``: an error in the console, a request to elsewhere, or
+    two elements with one id.
     """
     wrong, contexts = [], []
 
@@ -56,6 +61,7 @@ def pages(browser, address):
     open_at.wrong = wrong
     yield open_at
     for context in contexts:
+        wrong.extend(twice for page in context.pages for twice in page.evaluate(IDS_TWICE))
         context.close()
     assert wrong == []
 
