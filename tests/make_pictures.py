@@ -1,31 +1,44 @@
-"""``make pictures``: the README's pictures, from the session that ``make demo`` has left.
+"""``make pictures``: pictures of the documentation, from the session that ``make demo`` has left.
 
-``page.png`` shows the page, ``picks.png`` the picks of one micrograph in the page's full view. The
-pictures have few colours, to be small. Some more micrographs land first, so that the page shows a
-session that is collecting.
+``page.png`` shows the page, ``picks.png`` the picks of one micrograph in the page's full view,
+``classes.png`` the class averages, ``over-time.png`` the plots and ``training.png`` the training.
+``dashboard.png`` is drawn from a Prometheus that watches it. The pictures have few colours, to be
+small. Some more micrographs land first, so that the page shows a session that is collecting.
 """
 
 import argparse
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from demo_session import LIVEPICK, Demo, microscope_command, read_address, say, started
+from draw_dashboard import draw_dashboard
+from running_program import running
 from small_picture import save_small
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "pictures"
-MOST_BYTES = 300_000
-"""Largest size of both pictures together."""
+DASHBOARDS = Path(__file__).parents[1] / "deploy" / "grafana" / "dashboards"
+MOST_BYTES = 600_000
+"""Largest size of all pictures together."""
 
-MORE_MICROGRAPHS = 6
+MORE_MICROGRAPHS = 30
 """Number of micrographs that land before the pictures are taken."""
+
+SECTIONS = ("classes", "over-time", "training")
+"""Sections of the page, by their ids, with a picture each."""
+
 PATIENCE_MS = 60_000
 LOAD_MS = 3000
 """Time for all thumbnails to appear."""
@@ -40,14 +53,48 @@ def main() -> int:
         sys.exit(f"{demo.place} has no session; run the demo first")
     (demo.state / "web.address").unlink(missing_ok=True)
     FOLDER.mkdir(exist_ok=True)
-    with started(demo, "pictures", [str(LIVEPICK), "run", str(demo.config)]) as service:
+    began = time.monotonic()
+    with ExitStack() as stack:
+        service = stack.enter_context(
+            started(demo, "pictures", [str(LIVEPICK), "run", str(demo.config)])
+        )
         address = f"http://{read_address(demo, service)}/"
+        board = stack.enter_context(prometheus(demo, address))
         _pick_more(demo)
         _take("page.png", address, width=1000, height=710)
         _take("picks.png", address, width=860, height=600, micrograph=True)
+        if board:
+            dashboard = DASHBOARDS / "session.json"
+            draw_dashboard(dashboard, board, time.monotonic() - began, demo.place / "board.png")
+            save_small(Image.open(demo.place / "board.png"), FOLDER / "dashboard.png")
+        for name in SECTIONS:
+            _take(f"{name}.png", address, width=800, height=900, section=name)
     size = sum(path.stat().st_size for path in FOLDER.glob("*.png"))
     say(f"{FOLDER}: {size / 1000:.0f} kB")
     return 0 if size < MOST_BYTES else 1
+
+
+@contextmanager
+def prometheus(demo: Demo, address: str) -> Iterator[str | None]:
+    """Run a Prometheus that watches the service; None without one on this machine."""
+    program = shutil.which("prometheus")
+    if program is None:
+        say("no Prometheus on this machine: the picture of the dashboard stays as it is")
+        yield None
+        return
+    folder = demo.place / "prometheus"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    target = {"targets": [urlsplit(address).netloc], "labels": {"instrument": "krios1"}}
+    scrape = {"job_name": "livepick", "static_configs": [target]}
+    config = {"global": {"scrape_interval": "2s"}, "scrape_configs": [scrape]}
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        here = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [program, f"--config.file={folder / 'prometheus.yml'}"]
+    command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={here}"]
+    with running(folder / "log", command):
+        yield f"http://{here}"
 
 
 def _pick_more(demo: Demo) -> None:
@@ -60,8 +107,16 @@ def _pick_more(demo: Demo) -> None:
         time.sleep(1)
 
 
-def _take(name: str, address: str, *, width: int, height: int, micrograph: bool = False) -> None:
-    """Save a picture of the page, or of the newest micrograph's full view."""
+def _take(
+    name: str,
+    address: str,
+    *,
+    width: int,
+    height: int,
+    micrograph: bool = False,
+    section: str | None = None,
+) -> None:
+    """Save a picture of the page, of the newest micrograph's full view, or of one section."""
     with sync_playwright() as playwright:
         # As root, Chromium starts only without its sandbox.
         browser = playwright.chromium.launch(
@@ -75,9 +130,17 @@ def _take(name: str, address: str, *, width: int, height: int, micrograph: bool 
         if micrograph:
             _open_newest(page)
         page.wait_for_timeout(LOAD_MS)
-        picture = page.screenshot()
+        picture = _of_section(page, section) if section else page.screenshot()
         browser.close()
     save_small(Image.open(BytesIO(picture)), FOLDER / name)
+
+
+def _of_section(page: Page, name: str) -> bytes:
+    """Return a picture of a section of the page; its pictures are loaded once it is in view."""
+    section = page.locator(f"section#{name}")
+    section.evaluate("section => section.scrollIntoView({block: 'end'})")
+    page.wait_for_timeout(LOAD_MS)
+    return section.screenshot()
 
 
 def _open_newest(page: Page) -> None:

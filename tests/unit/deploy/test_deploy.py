@@ -183,12 +183,15 @@ def test_alertmanager_sends_an_alert_by_its_severity(severity, receiver):
     assert (status, routed.splitlines()[0]) == (0, receiver)
 
 
-def test_the_pictures_of_the_readme_exist_and_are_small():
+def test_the_pictures_are_in_the_documentation_and_are_small():
     """They are downloaded with every clone."""
-    named = re.findall(
-        r"\]\((deploy/pictures/\w+\.png)\)", (DEPLOY.parent / "README.md").read_text()
-    )
-    pictures = [DEPLOY.parent / name for name in named]
+    root = DEPLOY.parent
+    pages = [*root.glob("*.md"), *root.glob("daemon/*.md"), *DEPLOY.glob("*.md")]
+    named = {
+        (page.parent / name).resolve()
+        for page in pages
+        for name in re.findall(r"\]\(([\w./]*pictures/[\w-]+\.png)\)", page.read_text())
+    }
 
-    assert sorted(pictures) == sorted((DEPLOY / "pictures").iterdir())
-    assert sum(path.stat().st_size for path in pictures) < 300_000
+    assert named == set((DEPLOY / "pictures").iterdir())
+    assert sum(path.stat().st_size for path in named) < 600_000
