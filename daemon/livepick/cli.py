@@ -34,6 +34,8 @@ COMMANDS = {
     "doctor": "Print versions, config, errors, disks and limits, to attach to a report.",
     "classes": "Make 2D class averages of the newest picks now, as a picture.",
     "end": "End a session: pick what has landed, write the closing report, release the workers.",
+    "exclude": "Exclude micrographs from the lists of good ones, by hand.",
+    "include": "Include micrographs in the lists of good ones, or let their figures decide.",
     "report": "Write a report of a session as one HTML file.",
     "retrain": "Train a new model with the same settings, by editing the config.",
     "models": "List, show, promote, roll back and remove the models of a session.",

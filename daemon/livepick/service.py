@@ -26,6 +26,7 @@ own keeps the connection, and picking waits while there is no node.
 This is one file because it is the map of the program: what is made from what, and who calls whom.
 """
 
+import collections
 import contextlib
 import enum
 import functools
@@ -67,8 +68,17 @@ from livepick.ingest.watcher import Watcher
 from livepick.ledger.check import LedgerCheck
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.history import History
-from livepick.ledger.inbox import CallEnded, Inbox, PickingChanged, Promoted, RunChanged, Stop
+from livepick.ledger.inbox import (
+    CallEnded,
+    Inbox,
+    PeopleJudged,
+    PickingChanged,
+    Promoted,
+    RunChanged,
+    Stop,
+)
 from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.person_verdicts import PersonVerdictFile
 from livepick.ledger.place import Place
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_end import SessionEnd
@@ -184,6 +194,7 @@ class Service:
         self._metrics = Metrics()
         self._unexpected = UnexpectedErrors(self._metrics.session.unexpected_error)
         self._inbox: Inbox = queue.SimpleQueue()
+        self._person_verdicts = PersonVerdictFile(written.state.directory)
         self._address_file = AddressFile(written.state.directory)
         self._threads = Threads()
         self._recovery: PicksRecovery | None = None
@@ -645,6 +656,7 @@ class Service:
             self._reloader.reload_if_edited()
             self._apply_measured()
             self._page.reload_if_edited()
+            self._read_person_verdicts()
             if (loss := self._ledger_check.loss_of_folder()) is not None:
                 return loss
             if (damage := self._ledger_check.damage()) is not None:
@@ -686,6 +698,19 @@ class Service:
                 return Outcome.STOPPED
             case _:
                 return Outcome.CHANGED
+
+    def _read_person_verdicts(self) -> None:
+        """Pass the verdicts of people on to the ledger if their file has changed."""
+        try:
+            verdicts = self._person_verdicts.changed()
+        except LedgerError as error:
+            _log.error("the previous verdicts of people stay: %s", error)
+            return
+        if verdicts is not None:
+            self._inbox.put(PeopleJudged(verdicts))
+            self._metrics.picking.set_person_verdicts(
+                collections.Counter(each.verdict for each in verdicts.values())
+            )
 
     def _apply_written(self, written: WrittenConfig, changes: Collection[Change]) -> None:
         """Apply an edited config. Raises what ``_apply_config`` raises, before any change."""

@@ -116,7 +116,10 @@ def verdict_panels() -> list[Builder[Panel]]:
         curves(
             "Verdicts in the session",
             "Micrographs by their current verdict, with the CTF if it is known.",
-            [("livepick_ledger_quality_verdicts{@}", "{{verdict}}")],
+            [
+                ("livepick_ledger_quality_verdicts{@}", "{{verdict}}"),
+                ("livepick_person_verdicts{@}", "{{verdict}} by people"),
+            ],
         ),
         curves(
             "Outcome of the latest micrographs",

@@ -69,6 +69,8 @@ class RecordedEdit(BaseModel):
     keys: tuple[RecordedKey, ...]
     undoes: int | None = None
     """Number of the edit that this one undid; None: it undid none."""
+    undo_with: str = ""
+    """Address of the page that undoes a change which was no edit of the config; empty: it was."""
 
 
 _edits = TypeAdapter(list[RecordedEdit])
@@ -96,6 +98,7 @@ def record_edit(
     title: str,
     keys: Sequence[EditedKey],
     undoes: int | None = None,
+    undo_with: str = "",
     clock: Callable[[], float] = time.time,
 ) -> RecordedEdit:
     """Add an edit to the history.
@@ -119,6 +122,7 @@ def record_edit(
                     RecordedKey(key=each.key, before=each.before, after=each.after) for each in keys
                 ),
                 undoes=undoes,
+                undo_with=undo_with,
             )
             kept = _edits.dump_python([*edits, edit][-MOST_KEPT:], mode="json")
             text = json.dumps({"format": FORMAT, "edits": kept}, indent=1) + "\n"

@@ -1,7 +1,7 @@
 """Messages to the dispatch loop, the one writer of the ledger."""
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.ctf import CtfFit
 from livepick.core.imaging.quality import CtfFigures
+from livepick.ledger.person_verdicts import PersonVerdict
 from livepick.ledger.rows import Claim, MicrographRow, RecoveredPicks
 from livepick.ledger.session_rows import ClassAveragesRow, RunState, SkippedFiles
 
@@ -29,6 +30,7 @@ __all__ = [
     "Message",
     "ParticleChanged",
     "ParticleSeen",
+    "PeopleJudged",
     "PickingChanged",
     "Promoted",
     "Recovered",
@@ -127,6 +129,14 @@ class CtfFitted:
 
 
 @dataclass(frozen=True, slots=True)
+class PeopleJudged:
+    """People have excluded or included micrographs."""
+
+    verdicts: Mapping[tuple[str, str], PersonVerdict]
+    """All verdicts, by watched folder and path below it."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """A call of the program ``output.on_picked`` has ended: wakes the loop, which looks itself."""
 
@@ -222,6 +232,7 @@ Message = (
     | ParticleSeen
     | ParticleChanged
     | ClassesMade
+    | PeopleJudged
     | CtfFitted
     | CtfFound
     | CallEnded

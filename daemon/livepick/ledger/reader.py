@@ -174,6 +174,10 @@ class LedgerReader:
         sql = "select id, root, relative from micrograph where id > ? order by id limit ?"
         return (root / relative for root, relative in map(place_of, self._in_pages(sql)))
 
+    def places(self) -> list[tuple[Path, Path]]:
+        """Return the watched folder and the path below it of each micrograph."""
+        return [place_of(row) for row in self._rows("select root, relative from micrograph")]
+
     def picked_places(self) -> list[tuple[int, Path]]:
         """Return the id and path of every picked micrograph, in the order they landed."""
         rows = self._rows("select id, root, relative from micrograph where state = 'picked'")

@@ -13,6 +13,7 @@ from livepick.core.imaging.quality import CtfFigures
 from livepick.core.imaging.quality_limits import judge
 from livepick.ledger.columns import CTF_FIGURES, quality_of
 from livepick.ledger.database import Database
+from livepick.ledger.person_verdicts import overruled
 from livepick.ledger.rows import CtfOutcome
 
 __all__ = ["CtfRecords", "outcome_of"]
@@ -138,7 +139,7 @@ class CtfRecords:
         quality = quality_of(rows[0]) if rows else None
         if quality is None:
             return False
-        verdict, why = judge(quality, figures)
+        verdict, why = overruled(rows[0], *judge(quality, figures))
         values = dataclasses.astuple(figures) if figures else (None,) * len(CTF_FIGURES)
         columns |= dict(zip(CTF_FIGURES, values, strict=True))
         columns |= {"quality_verdict": verdict, "quality_reason": why, "changed_at": self._clock()}

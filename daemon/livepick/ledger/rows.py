@@ -223,6 +223,8 @@ class MicrographRow:
     """Correlation of that fit with the spectrum, trusted or not. None: not fitted."""
     ctf_reason: str | None = None
     """Reason that there is no trusted fit, in words; None if there is one, or none was tried."""
+    person_verdict: str | None = None
+    """``excluded`` or ``included`` by a person. None: the figures decide."""
 
     @classmethod
     def of(cls, row: Columns) -> Self:

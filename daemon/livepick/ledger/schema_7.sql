@@ -1,5 +1,5 @@
 -- Version 7: history of the session; micrographs to which no CTF can be fitted, because of their
--- pixels or size; and the threshold of the picks in class averages.
+-- pixels or size; the threshold of the picks in class averages; and verdicts of people.
 
 create table history (
     id              integer primary key,
@@ -28,3 +28,11 @@ create index micrograph_without_fit on micrograph (id)
 alter table class_averages add column threshold real;  -- of the last picks; null: not recorded
 
 create index micrograph_not_fitted on micrograph (ctf_reason) where ctf_outcome = 'not_fitted';
+
+-- Verdict of a person, which overrules that of the figures in quality_verdict.
+alter table micrograph add column person_verdict text
+    check (person_verdict in ('excluded', 'included'));
+alter table micrograph add column person_name text;
+alter table micrograph add column person_at real;      -- unix seconds
+
+create index micrograph_by_person on micrograph (id) where person_verdict is not null;

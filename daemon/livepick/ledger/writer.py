@@ -20,6 +20,7 @@ from livepick.ledger.columns import (
     ctf_of,
 )
 from livepick.ledger.database import Database
+from livepick.ledger.person_verdicts import PersonVerdicts
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.record_arrivals import Arrivals
 from livepick.ledger.record_ctf import CtfRecords
@@ -63,6 +64,7 @@ class LedgerWriter:
         """Queries on the same connection: they see the open transaction."""
         self.arrivals = Arrivals(database, clock)
         self.ctf = CtfRecords(database, clock)
+        self.people = PersonVerdicts(database, clock)
         self.requeue = Requeue(database, clock)
         self.session = SessionState(database, clock)
         self._clock = clock
@@ -181,6 +183,7 @@ class LedgerWriter:
                 f"state = 'picked', picked_content = content, {FRESH}, {columns}",
                 *figures.values(),
             )
+            self.people.apply(str(claim.root), str(claim.relative))
 
     def failed(self, claim: Claim, error: LivepickError, *, late: LateTry | None = None) -> None:
         """Record that a micrograph could not be picked; see ``record_failure`` for its picks.

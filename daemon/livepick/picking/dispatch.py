@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from livepick.core.contracts.device_aside import DeviceAside
@@ -40,6 +40,7 @@ from livepick.ledger.inbox import (
     Message,
     ParticleChanged,
     ParticleSeen,
+    PeopleJudged,
     PickingChanged,
     Promoted,
     Recovered,
@@ -49,6 +50,7 @@ from livepick.ledger.inbox import (
     SetAside,
     Stop,
 )
+from livepick.ledger.person_verdicts import PersonVerdict
 from livepick.ledger.rows import Claim, Counts
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.backlog import Backlog
@@ -443,7 +445,10 @@ class Dispatch:
                 self._model.change_settings(message)
             case Recovered(micrographs, taken):
                 self._ledger.recovered(micrographs, repick=self._model.repicks)
+                self._ledger.people.use()
                 taken()
+            case PeopleJudged(verdicts):
+                self._use_verdicts(verdicts)
             case RecoveryEnded(kept, left):
                 self._end_recovery(kept, left)
             case RootState(root, available):
@@ -452,6 +457,14 @@ class Dispatch:
                 self._begin_to_stop()
             case _:
                 self._record_session(message)
+
+    def _use_verdicts(self, verdicts: Mapping[tuple[str, str], PersonVerdict]) -> None:
+        """Bring ledger and lists up to date with the verdicts of people."""
+        for relative in self._ledger.people.use(verdicts):
+            verdict = next((v for place, v in verdicts.items() if place[1] == relative), None)
+            words = "verdict of the figures again" if verdict is None else verdict.reason
+            _log.info("%s: %s", printable(relative), words)
+            self._outputs.verdicts_changed()
 
     def _record_session(self, message: Message) -> None:
         """Record in the ledger what other threads and the workers have found."""

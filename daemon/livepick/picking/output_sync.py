@@ -231,6 +231,10 @@ class Outputs:
         """Schedule a rewrite of the tables after figures in the ledger changed."""
         self._table.changed()
 
+    def verdicts_changed(self) -> None:
+        """Schedule a rewrite of lists and tables after verdicts in the ledger changed."""
+        self._schedule_lists()
+
     def write_failed(self, error: OutputError) -> None:
         """Record that writing to the folder failed, and start the retry delay."""
         if not self.down:

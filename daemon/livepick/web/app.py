@@ -46,6 +46,7 @@ from livepick.web.routes import (
 from livepick.web.session_figures import for_overview
 from livepick.web.sign_in import SignIns
 from livepick.web.thumbnails import Submit, Thumbnails
+from livepick.web.verdict_action import JudgeMicrograph
 
 __all__ = ["ActionSources", "App", "create_app"]
 
@@ -84,7 +85,11 @@ class ActionSources:
 
     def actions(self, sources: Sources) -> dict[str, Action]:
         """Return all actions by their names."""
-        return {**actions_on_config(self.config_file, sources), "model": ChooseModel(sources)}
+        return {
+            **actions_on_config(self.config_file, sources),
+            "model": ChooseModel(sources),
+            "micrograph": JudgeMicrograph(sources),
+        }
 
 
 def create_app(

@@ -5,6 +5,7 @@ The history of promotions has it, as after ``livepick models promote``.
 
 import logging
 
+from livepick.config.proposed_edit import EditedKey
 from livepick.core.formats.header import printable
 from livepick.errors import ModelError
 from livepick.models.registry import MODELS, Models
@@ -13,6 +14,7 @@ from livepick.picking.promote_by_person import promote_by_person, rollback_bundl
 from livepick.web.forms import Form
 from livepick.web.page import Sources
 from livepick.web.proposal import ActionError, Proposal, one
+from livepick.web.recorded_change import record_change
 
 __all__ = ["ChooseModel"]
 
@@ -59,16 +61,25 @@ class ChooseModel:
         if version == present:
             raise ModelError(f"model {version} is in use already", "Choose another one.")
 
+        title = f"{'return to' if is_rollback else 'use'} model {version}"
+
         def make() -> str:
             way = "rolled back" if is_rollback else "chosen"
             why = f"{way} on the page by {by}; before: model {present}"
             promote_by_person(models, config, bundle, why, rollback=is_rollback)
+            record_change(
+                config.state.directory,
+                by,
+                title,
+                EditedKey("model in use", present, version),
+                undo_with=f"model?version={present}",
+            )
             _log.info("page: %s made model %d the current one", printable(by), version)
             return f"Model {version} is used from the next micrograph on."
 
         last = models.last_promotion()
         return Proposal(
-            title=f"{'return to' if is_rollback else 'use'} model {version}",
+            title=title,
             digest=f"{present}-{last.at if last else 0}",
             make=make,
             effects=(

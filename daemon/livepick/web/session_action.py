@@ -1,10 +1,12 @@
 """The action that ends a session, or reopens it."""
 
+from livepick.config.proposed_edit import EditedKey
 from livepick.config.schema import WrittenConfig
 from livepick.ledger.session_end import read_session_end, remove_session_end
 from livepick.web.config_action import ConfigAction, Wish
 from livepick.web.forms import Form
 from livepick.web.proposal import Proposal, one
+from livepick.web.recorded_change import record_change
 
 __all__ = ["EndSession"]
 
@@ -29,6 +31,8 @@ class EndSession(ConfigAction):
 
         def make() -> str:
             remove_session_end(config.state.directory)
+            key = EditedKey("end of the session", "by itself", "reopened")
+            record_change(config.state.directory, by, "reopen the session", key)
             return "The service goes on within seconds."
 
         return Proposal(

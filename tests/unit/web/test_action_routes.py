@@ -5,14 +5,17 @@ import re
 import socket
 import time
 import urllib.parse
+from pathlib import Path
 
 import pytest
 
 from livepick.config.edit_history import read_edits
 from livepick.config.measured_particle import resolve
 from livepick.config.yaml_loader import load_config
+from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
+from livepick.ledger.person_verdicts import decide, read_person_verdicts
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_end import SessionEnd, read_session_end, write_session_end
 from livepick.ledger.writer import LedgerWriter
@@ -312,6 +315,31 @@ def test_another_model_is_used_and_the_one_before_again(ada, put_bundle, monkeyp
     assert models.last_promotion().rollback
     assert ada.propose("model", version="77")[0] == 400
     assert "Use model" in ada.send("GET", "/actions/model")[1]
+
+
+def test_a_micrograph_is_excluded_and_judged_by_its_figures_again(ada):
+    """The verdict is kept in the state folder with who; a stale page asks again."""
+    ada.ledger.arrivals.landed(Path("/m"), Path("a.mrc"), FileVersion(1, 1, 1), time.time())
+    (row,) = ada.ledger.reader.recent(-1)
+    status, shown = ada.send("GET", f"/actions/micrograph?id={row.id}&verdict=excluded")
+    assert (status, "exclude: a.mrc" in shown) == (200, True)
+    assert read_person_verdicts(ada.state) == {}
+    assert ada.confirm("micrograph", shown)[0] == 200
+    (verdict,) = read_person_verdicts(ada.state).values()
+    assert (verdict.verdict, verdict.by) == ("excluded", "Ada")
+    assert ada.confirm("micrograph", shown)[0] == 400  # it is already
+
+    (edit,) = read_edits(ada.state)
+    assert edit.undo_with == f"micrograph?id={row.id}&verdict=measured"
+    assert "Undo" in ada.send("GET", "/actions")[1]
+    _, shown = ada.send("GET", f"/actions/{edit.undo_with}")
+    decide(ada.state, [("/m", "a.mrc")], "included", by="Bob")
+    assert ada.confirm("micrograph", shown)[0] == 409
+    _, shown = ada.propose("micrograph", id=str(row.id), verdict="measured")
+    assert ada.confirm("micrograph", shown)[0] == 200
+    assert read_person_verdicts(ada.state) == {}
+    for fields in ({"id": "9"}, {"id": "x"}, {"id": str(row.id), "verdict": "gone"}):
+        assert ada.propose("micrograph", **{"verdict": "excluded"} | fields)[0] == 400
 
 
 # --- who may send a form ---------------------------------------------------------------------

@@ -326,6 +326,10 @@ class PickingMetrics:
         self._workers.labels("idle").set(self._worker_count - busy)
         self._oldest_pending.set(oldest_waiting_at or 0)
 
+    def set_person_verdicts(self, counts: Mapping[str, int]) -> None:
+        """Set the numbers of micrographs that people have excluded and included."""
+        self._quality.set_person_verdicts(counts)
+
     def session_so_far(
         self,
         *,

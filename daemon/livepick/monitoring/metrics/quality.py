@@ -93,6 +93,8 @@ CTF_HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
 _NAMED = {"median_score": "score_median"}
 """Metric names that differ from the field name: the measured quantity comes first."""
 
+PERSON_VERDICTS = ("excluded", "included")
+
 
 class QualityMetrics:
     """Verdicts on the micrographs, and histograms of their quality figures."""
@@ -113,6 +115,12 @@ class QualityMetrics:
             "latest_quality_verdicts",
             f"Is it still good? Current verdicts on the {LATEST} micrographs that landed last.",
             verdict=VERDICTS,
+        )
+        self._by_people = make.gauge(
+            "person_verdicts",
+            "What have people decided? Micrographs that they have excluded from the good ones, or"
+            " included whatever their figures.",
+            verdict=PERSON_VERDICTS,
         )
         self._figures = {
             figure: make.histogram(
@@ -159,6 +167,11 @@ class QualityMetrics:
     def ctf_fitted(self, outcome: CtfOutcome) -> None:
         """Count a fit of the CTF."""
         self._fits.labels(outcome).inc()
+
+    def set_person_verdicts(self, counts: Mapping[str, int]) -> None:
+        """Set the numbers of micrographs that people have excluded and included."""
+        for word in PERSON_VERDICTS:
+            self._by_people.labels(word).set(counts.get(word, 0))
 
     def set_verdicts(
         self, verdicts: Mapping[QualityVerdict, int], latest: Sequence[MicrographRow]

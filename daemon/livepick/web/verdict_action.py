@@ -1,0 +1,88 @@
+"""The action that excludes a micrograph from the good ones, or includes it whatever its figures."""
+
+import logging
+from typing import Final
+
+from livepick.config.proposed_edit import EditedKey
+from livepick.core.formats.header import printable
+from livepick.ledger.person_verdicts import Word, decide, read_person_verdicts
+from livepick.web.forms import Form
+from livepick.web.page import Sources
+from livepick.web.proposal import ActionError, Proposal, one
+from livepick.web.recorded_change import record_change
+
+__all__ = ["JudgeMicrograph"]
+
+TITLES: Final = {"excluded": "exclude", "included": "include", "measured": "judge by its figures"}
+WORDS: Final[dict[str, Word | None]] = {
+    "excluded": "excluded",
+    "included": "included",
+    "measured": None,
+}
+EFFECTS: Final = {
+    "excluded": "It leaves the lists of good micrographs and good particles, and no model is"
+    " trained on it from now on. Its picks stay in the other lists.",
+    "included": "It is in the lists of good micrographs and good particles, whatever its figures.",
+    "measured": "Its figures decide whether it is in the lists of good micrographs.",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class JudgeMicrograph:
+    """Records the verdict of a person on a micrograph.
+
+    Parameters
+    ----------
+    sources
+        Data sources of the page.
+    """
+
+    template = ""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def form(self, given: Form) -> dict[str, object]:  # noqa: ARG002 - as in Action
+        """Return nothing: the full view of the micrograph has the form."""
+        return {}
+
+    def propose(self, given: Form, by: str) -> Proposal:
+        """Return the verdict that the fields of a form ask for."""
+        wanted, number = one(given, "verdict"), one(given, "id")
+        if wanted not in WORDS:
+            raise ActionError(f"{wanted[:40]!r} is not a verdict", "Go back and choose one.")
+        digits = number.isascii() and number.isdigit() and len(number) <= 18
+        row = self._sources.ledger.get(int(number)) if digits else None
+        if row is None:
+            raise ActionError(
+                f"there is no micrograph {number[:40]!r}", "Open the micrograph on the page."
+            )
+        state = self._sources.config().state.directory
+        place = (str(row.root), str(row.relative))
+        before = read_person_verdicts(state).get(place)
+        if (None if before is None else before.verdict) == WORDS[wanted]:
+            raise ActionError(
+                f"{row.relative} is {before.reason if before else 'judged by its figures'} already",
+                "There is nothing to change.",
+            )
+        was = "measured" if before is None else before.verdict
+        title = f"{TITLES[wanted]}: {printable(row.relative)}"
+
+        def make() -> str:
+            decide(state, [place], WORDS[wanted], by=by)
+            _log.info("page: %s: %s, before: %s", printable(by), title, was)
+            key = EditedKey(f"verdict on {printable(row.path)}", was, wanted)
+            undo = f"micrograph?id={row.id}&verdict={was}"
+            record_change(state, by, title, key, undo_with=undo)
+            return "The lists in the output folder follow within a minute."
+
+        now = f"Now it is {before.reason}." if before else ""
+        measured = f"Verdict now: {row.quality_verdict or 'none yet'}"
+        reason = f", {row.quality_reason}" if row.quality_reason and not before else ""
+        return Proposal(
+            title=title,
+            digest=f"{was}-{before.at if before else 0}",
+            make=make,
+            effects=tuple(filter(None, (now or f"{measured}{reason}.", EFFECTS[wanted]))),
+        )
