@@ -7,6 +7,7 @@ without JavaScript.
 
 import hmac
 import logging
+import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -125,8 +126,11 @@ class ActionRoutes:
             return answer
         cookie, _ = found
         _log.info("page: %s signed in from %s", name, printable(address))
-        back = back if back in self._actions else ""
-        answer = _to(f"../actions/{back}" if back else "../actions")
+        action, _, query = back.partition("?")
+        place = f"/{action}" if action in self._actions else ""
+        if place and query:
+            place += f"?{urllib.parse.urlencode(urllib.parse.parse_qsl(query))}"
+        answer = _to(f"../actions{place}")
         self._cookie.set(answer, cookie, request)
         return answer
 
@@ -176,7 +180,7 @@ class ActionRoutes:
             return not_found()
         visit = self._visit(request)
         if visit is None:
-            return self._signed_out(request, back=name)
+            return self._signed_out(request, back=f"{name}?{request.url.query}")
         given: Form = {}
         for key, value in request.query_params.multi_items():
             given.setdefault(key, []).append(value)

@@ -354,6 +354,22 @@ def test_without_the_token_nothing_can_be_changed(browser):
     assert browser.file.read_text() == BASE
 
 
+@pytest.mark.parametrize(
+    ("back", "place"),
+    [
+        ("threshold?value=0.3", "../actions/threshold?value=0.3"),
+        ("threshold?", "../actions/threshold"),
+        ("//evil.example", "../actions"),
+        ("threshold?a=b\r\nX: y", "../actions/threshold?a=b%0D%0AX%3A+y"),
+    ],
+)
+def test_signing_in_leads_on_to_the_page_before(browser, back, place):
+    """Nothing that was chosen there is lost, and it leads to no other host."""
+    fields = {"name": "Ada", "token": TOKEN, "back": back}
+    assert browser.send("POST", "/actions/sign-in", fields)[0] == 303
+    assert browser.answer.headers["location"] == place
+
+
 def test_who_guesses_waits(browser):
     for _ in range(5):
         assert browser.sign_in(token=GUESS) == 403
