@@ -46,6 +46,9 @@ GIVEN = {
 _NEVER = {("session", "ended"), ("session", "ended_by")}
 """Settings of one session, which are not for all."""
 
+_MODELS = ("bootstrap.picks", "training.start")
+"""Settings that may name a model. A section in ``sessions.allow`` does not allow that."""
+
 _REMEDY = "Fix the file; deploy/instrument.yaml describes the sections of an instrument."
 
 
@@ -237,9 +240,24 @@ def _override(instrument: Instrument, path: Path) -> Document:
             for name in names
             if not is_allowed(name, allow)
         ]
+        faults += [
+            Fault(
+                tuple(name.split(".", 1)),
+                f"{name} names a model, which is run like a program; if everyone who may write to"
+                f" the folders of sessions may do that, add {name} to sessions.allow of"
+                f" {instrument.path}",
+            )
+            for name in names
+            if name in _MODELS and name not in allow and _names_model(settings, name)
+        ]
     if faults:
         raise config_error(path, [(document.line_of(each.path), each.sentence) for each in faults])
     return document
+
+
+def _names_model(settings: Mapping[str, Any], name: str) -> bool:
+    value = settings.get(name.partition(".")[2])
+    return isinstance(value, dict) and "model" in value
 
 
 def _own_settings(instrument: Instrument, place: Place) -> list[tuple[str, str, Any, str]]:

@@ -37,7 +37,7 @@ from livepick.instrument.notify_socket import NotifySockets
 from livepick.instrument.overview import Overview
 from livepick.instrument.session_process import STOP_SECONDS, SessionProcess
 from livepick.instrument.session_record import SessionRecord, read_summary, save_summary
-from livepick.instrument.session_search import Look, SessionSearch, Sighting, end_of
+from livepick.instrument.session_search import Look, SessionSearch, Sighting, end_of, known_sessions
 from livepick.instrument.session_view import Snapshot, view_of
 from livepick.instrument.turns import choose
 
@@ -93,7 +93,8 @@ class SessionSupervisor:
         self._figures = FigureReader()
         self._records: dict[Path, SessionRecord] = {}
         self._look: Look | None = None
-        self._root_was_there = False
+        # Sessions that are known were in it: after a restart without its mount, it has vanished.
+        self._root_was_there = bool(known_sessions(instrument))
         self._config_error: ConfigError | None = None
         self._saved_at = time.monotonic()
         self._overview = Overview(instrument, self._root)

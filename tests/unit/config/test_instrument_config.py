@@ -77,6 +77,7 @@ def test_each_setting_of_a_session_says_where_it_comes_from(
         ),
         ("particle:\n  diametre: 1\n", "line 2: particle.diametre is unknown"),
         ("particle: 12\n", "line 1: particle must be a section"),
+        ("bootstrap:\n  picks: {model: /home/me/m}\n", "line 2: bootstrap.picks names a model"),
         ("particle: [\n", "livepick.yaml"),
         ("{" * 500, "livepick.yaml"),
     ],
@@ -115,6 +116,16 @@ def test_the_config_of_an_instrument_is_not_that_of_a_session(
     with pytest.raises(ConfigError, match="config of an instrument") as error:
         load_config(instrument.path)
     assert "livepick list" in error.value.remedy
+
+
+def test_a_model_may_be_named_where_the_instrument_says_so(
+    tmp_path: Path, instrument: Instrument
+) -> None:
+    path = written(tmp_path, TEXT.replace("particle:", "  allow: [bootstrap.picks]\nparticle:", 1))
+    own = place(tmp_path)
+    (own.folder / "livepick.yaml").write_text("bootstrap:\n  picks: {model: m}\n")
+    text = session_text(load_instrument(path), own)
+    assert f"model: {own.folder}/m" in text
 
 
 def test_an_edit_of_a_sessions_config_wins_over_the_instrument(
