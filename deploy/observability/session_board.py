@@ -99,7 +99,12 @@ _NOW = [
     figure(
         "Runs on",
         "CUDA is the GPU. The CPU is many times slower; an alert fires if a GPU was requested.",
-        "livepick_inference_provider_active{@} == 1",
+        """
+        label_replace(
+            livepick_inference_provider_active{@} == 1,
+            "provider", "$1", "provider", "(.+)ExecutionProvider"
+        )
+        """,
         name="{{provider}}",
     ),
     figure(

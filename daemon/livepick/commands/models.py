@@ -235,5 +235,5 @@ def _figure(value: float | None) -> str:
 
 
 def _date(seconds: float) -> str:
-    """Return unix seconds as local time to the minute."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    """Return unix seconds as local time to the minute, with the zone."""
+    return time.strftime("%Y-%m-%d %H:%M %z", time.localtime(seconds))

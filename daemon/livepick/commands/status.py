@@ -284,7 +284,7 @@ def _counts(present: Status) -> "Table":
     table.add_row(f"{present.particles:,}", "particles")
     judged = ", ".join(f"{count} {verdict}" for verdict, count in present.verdicts.items() if count)
     if judged:
-        table.add_row("", f"quality: {judged} (reasons in micrographs.star)")
+        table.add_row("", f"quality: {judged} (reasons in micrographs.csv)")
     return table
 
 

@@ -126,7 +126,7 @@ def _given(state: ParticleState) -> str:
 def _training(state: ParticleState, now: float, with_what: str) -> str:
     until = state.asked_at + ANSWER_SECONDS
     if now < until:
-        clock = time.strftime("%H:%M", time.localtime(until))
+        clock = time.strftime("%H:%M %z", time.localtime(until))
         return f"Training waits until {clock} for an answer, and then begins with {with_what}."
     return f"Training no longer waits for an answer, and uses {with_what}."
 

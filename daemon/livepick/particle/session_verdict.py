@@ -202,8 +202,8 @@ def _automatic_waits(state: ParticleState, *, is_asked: bool) -> str:
 
 
 def _clock(state: ParticleState) -> str:
-    """Return the time at which nobody is waited for any more, as hours and minutes."""
-    return time.strftime("%H:%M", time.localtime(state.asked_at + ANSWER_SECONDS))
+    """Return the time at which nobody is waited for any more, with the zone."""
+    return time.strftime("%H:%M %z", time.localtime(state.asked_at + ANSWER_SECONDS))
 
 
 def _compared(state: ParticleState, now: float) -> ParticleState:

@@ -121,8 +121,8 @@ class SeedsFromModel:
             if not self._count(row, tally, card.threshold):
                 self._submit_jobs(itertools.chain([row], rows))
                 return WaitReason(
-                    f"Model {self._path} is picking the first training set: {len(tally.fit)} of"
-                    f" {tally.wanted} micrographs are done.",
+                    f"The model of bootstrap.picks ({self._path.name}) is picking the first"
+                    f" training set: {len(tally.fit)} of {tally.wanted} micrographs are done.",
                     "at work",
                 )
             if tally.is_enough:
@@ -131,9 +131,9 @@ class SeedsFromModel:
         missing = tally.missing()
         if tried == most and missing is not None:
             return WaitReason(
-                f"Training cannot start: model {self._path} was tried on {tried} micrographs."
-                f" {missing.sentence} It may not recognize these particles; check"
-                " particle.diameter_angstrom, or set bootstrap.picks: blob.",
+                f"Training cannot start: the model of bootstrap.picks ({self._path.name}) was tried"
+                f" on {tried} micrographs. {missing.sentence} It may not recognize these particles;"
+                " check particle.diameter_angstrom, or set bootstrap.picks: blob.",
                 "trouble",
             )
         return missing or WaitReason("Training starts.", "at work")

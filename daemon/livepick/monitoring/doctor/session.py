@@ -79,7 +79,7 @@ class SessionFacts:
         state = self._state()
         for entry in sorted(os.scandir(state), key=lambda one: one.name):
             status = entry.stat(follow_symlinks=False)
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.st_mtime))
+            at = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(status.st_mtime))
             yield f"{entry.name}{'/' if entry.is_dir() else ''}: {size(status.st_size)}, {at}"
         yield from self._from_ledger(_counts)
 
@@ -177,4 +177,4 @@ def _runs(database: Database) -> Iterator[str]:
 
 
 def _when(at: float | None) -> str:
-    return "never" if not at else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return "never" if not at else time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(at))
