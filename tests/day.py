@@ -396,7 +396,7 @@ def _plan(micrographs: int, *, trains: bool) -> Plan:
     """Return the size of a day. A session that trains must not end while another has the turn."""
     if not trains:
         return Plan(micrographs, patience_seconds=300)
-    return Plan(micrographs, trains=True, patience_seconds=1800, idle_seconds=240)
+    return Plan(micrographs, trains=True, patience_seconds=1800, idle_seconds=200)
 
 
 def main() -> int:

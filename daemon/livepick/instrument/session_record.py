@@ -141,6 +141,7 @@ class SessionRecord:
             is_closing or self._has_work(),
             self.process is not None,
             is_closing=is_closing,
+            may_train=self.summary.get("training") == "collecting",
         )
 
     def _is_closing(self, now: float, end_after_hours: float | None) -> bool:

@@ -2,8 +2,9 @@
 
 A session that collects comes before one that is quiet, and of several the one that began last: its
 user is at the microscope. A quiet session with work left, such as micrographs that arrived while
-another one was picked, comes before one without. A session that only has to write its closing
-report does not wait for a turn; one of these runs beside the others.
+another one was picked, comes before one that may still train a model, and that before one without
+work. A session that only has to write its closing report does not wait for a turn; one of these
+runs beside the others.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ class Candidate:
     is_running: bool
     is_closing: bool = False
     """True if it is to be ended, and only its report is left to do."""
+    may_train: bool = False
+    """True if no model was trained on its micrographs."""
 
 
 def choose(
@@ -38,7 +41,7 @@ def choose(
 
     def rank(each: Candidate) -> tuple[int, float, bool, float, str]:
         collects = each.newest_at is not None and now - each.newest_at < quiet_seconds
-        group = 0 if collects else 1 if each.has_work else 2
+        group = 0 if collects else 1 if each.has_work else 2 if each.may_train else 3
         return (group, -each.found_at, not each.is_running, -(each.newest_at or 0.0), each.name)
 
     ordered = sorted(candidates, key=rank)

@@ -54,6 +54,14 @@ def test_a_session_that_trains_is_not_stopped_for_one_without_work() -> None:
     assert chosen(trains, idle) == ["trains"]
 
 
+def test_a_session_without_a_trained_model_comes_before_one_that_has_it() -> None:
+    trained = session("trained", found=60, newest=700, work=False, runs=True)
+    other = Candidate("other", NOW - 9000, NOW - 900, False, False, may_train=True)
+    works = session("works", found=99_000, newest=9000)
+    assert chosen(trained, other) == ["other"]
+    assert chosen(trained, other, works) == ["works"]
+
+
 def test_no_session_is_chosen_of_none() -> None:
     assert chosen() == []
 
