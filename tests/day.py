@@ -410,6 +410,7 @@ def main() -> int:
     day = Day(place, _plan(given.micrographs, trains=given.train))
     prometheus = shutil.which("prometheus")
     begun = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all programs end with this one
     try:
         if prometheus is None:
             CONSOLE.print("Prometheus is not installed: no alert is watched")

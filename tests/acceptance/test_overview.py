@@ -1,7 +1,6 @@
 """The overview of an instrument in a real browser, with fifty sessions in all states."""
 
 import json
-import time
 import urllib.request
 
 import pytest
@@ -10,48 +9,12 @@ from chromium import NEEDS_CHROMIUM, pages, until
 from livepick.config.instrument_config import load_instrument
 from livepick.instrument.overview import Overview
 from livepick.instrument.session_folders import Listing
-from livepick.instrument.session_record import STATES
-from livepick.instrument.session_view import SessionView, Snapshot
+from livepick.instrument.session_view import Snapshot
+from made_up_sessions import fifty_sessions, made_up_session
 
 WIDTHS = (360, 400, 768, 1280, 1920)
 MOST_PAGE_BYTES = 500_000
 """Limit of the page of a session (tests/benchmarks/page.py)."""
-
-SENTENCES = {
-    "picking": "Collecting and picking: 812 of 815 micrographs, 240 picks per micrograph.",
-    "waiting": "It waits for krios1-2026-11-30 (sessions.at_once).",
-    "crashed": "It ended unexpectedly: the disk with the state folder is full.",
-    "over": "It was ended by itself.",
-}
-
-
-def session(number, state="over"):
-    """Return a session in a state, with figures."""
-    level = {"crashed": "bad", "config_fault": "bad", "not_responding": "attention"}.get(
-        state, "good"
-    )
-    return SessionView(
-        name=f"krios1-2026-11-{number:02d}_a-long-name-of-a-sample",
-        folder=f"/data/krios1/krios1 2026-11-{number:02d} a long name of a sample",
-        state=state,
-        level=level,
-        sentence=SENTENCES.get(state, "") or f"Something is said about {state}.",
-        remedy="See the log for the cause." if level == "bad" else "",
-        found_at=1.0 * number,
-        newest_at=time.time() - 60 * number,
-        picked=1234 * number,
-        waiting=number % 7,
-        failed=number % 3,
-        particles=100_000 * number,
-        picked_last_hour=312 if state == "picking" else None,
-        good_share=0.71,
-        good_micrographs=0.93,
-        model="3 trained",
-        disk_free_bytes=10**12,
-        port=9800 + number if state in ("picking", "crashed") else None,
-        has_page=state == "picking",
-        has_report=state == "over",
-    )
 
 
 @pytest.fixture
@@ -79,9 +42,9 @@ def overview(tmp_path):
     made.stop()
 
 
-def fifty():
-    """Return fifty sessions, at least one in each state."""
-    return [session(n, STATES[n % len(STATES)] if n > 30 else "over") for n in range(1, 51)]
+def sessions(*states):
+    """Return a session in each state, the oldest first."""
+    return [made_up_session(number, state) for number, state in enumerate(states, 1)]
 
 
 def address(overview):
@@ -97,14 +60,16 @@ def get(overview, path):
 
 def test_fifty_sessions_are_within_the_weight_of_a_page(overview):
     """Time to the first byte is for tests/benchmarks/page.py."""
-    overview.put(fifty())
+    overview.put(fifty_sessions())
     files = ("", "style.css", "overview.css", "overview.js")
     assert sum(len(get(overview, f"/{name}")) for name in files) < MOST_PAGE_BYTES
 
 
 def test_sessions_that_should_run_are_targets(overview):
     """Prometheus drops the target of a session that is over, and calls one that crashes down."""
-    overview.put([session(1, "picking"), session(2, "over"), session(3, "crashed")])
+    overview.put(
+        [made_up_session(1, "picking"), made_up_session(2, "over"), made_up_session(3, "crashed")]
+    )
     labels = {"instrument": "krios1"}
     assert json.loads(get(overview, "/targets")) == [
         {"targets": ["127.0.0.1:9803"], "labels": labels},
@@ -119,7 +84,7 @@ def test_sessions_that_should_run_are_targets(overview):
 @NEEDS_CHROMIUM
 def test_it_fits_each_width_and_names_each_figure(browser, overview):
     """Nothing is cut off or scrolls sideways, and each session is a link with its name."""
-    overview.put(fifty())
+    overview.put(fifty_sessions())
     with pages(browser, address(overview)) as look:
         for width in WIDTHS:
             page = look(width=width)
@@ -137,7 +102,7 @@ def test_it_fits_each_width_and_names_each_figure(browser, overview):
 @NEEDS_CHROMIUM
 def test_it_is_used_by_keyboard_and_stays_up_to_date(browser, overview):
     """Tab reaches the skip link and each session; an update keeps the focus."""
-    overview.put([session(1, "picking"), session(2, "over")])
+    overview.put(sessions("picking", "over"))
     with pages(browser, address(overview)) as look:
         page = look()
         until(page, "document.querySelector('#connection').className === 'live'")
@@ -146,7 +111,13 @@ def test_it_is_used_by_keyboard_and_stays_up_to_date(browser, overview):
         link = page.locator("th[scope=row] a").first
         link.focus()
         href = link.get_attribute("href")
-        overview.put([session(1, "picking"), session(2, "over"), session(3, "waiting")])
+        overview.put(
+            [
+                made_up_session(1, "picking"),
+                made_up_session(2, "over"),
+                made_up_session(3, "waiting"),
+            ]
+        )
         until(page, "document.querySelectorAll('tbody tr').length === 3")
         assert page.evaluate("document.activeElement.getAttribute('href')") == href
         names = page.get_by_role("rowheader").all_inner_texts()
@@ -157,7 +128,7 @@ def test_it_is_used_by_keyboard_and_stays_up_to_date(browser, overview):
 @NEEDS_CHROMIUM
 def test_it_is_read_without_javascript(browser, overview):
     """All sessions are in the page itself."""
-    overview.put(fifty())
+    overview.put(fifty_sessions())
     with pages(browser, address(overview)) as look:
         page = look(java_script_enabled=False)
         assert page.locator("tbody tr").count() == 50
