@@ -9,12 +9,15 @@ from livepick.config.edit_history import read_edits
 from livepick.config.proposed_edit import value_of
 from livepick.config.schema import WrittenConfig
 from livepick.config.yaml_edit import Value
+from livepick.core.contracts.bundle import bundle_name
+from livepick.models.registry import MODELS
+from livepick.web.class_tiles import picture_size_px, tile_view_box
 from livepick.web.config_action import ConfigAction, Wish, run_in_words
 from livepick.web.forms import Form
 from livepick.web.page import Sources
 from livepick.web.proposal import Action, ActionError, ConflictError, one
 from livepick.web.session_action import EndSession
-from livepick.web.training_view import TrainingView, view_training
+from livepick.web.training_view import CLASSES, TrainingView, view_training
 
 __all__ = ["actions_on_config"]
 
@@ -109,6 +112,8 @@ class ClassChoice:
     """True if the figures accept it, whatever a person decided."""
     is_turned: bool
     """True if the config decides otherwise."""
+    view_box: str
+    """Part of the picture of all classes that shows this one, as in SVG; empty if none does."""
 
 
 class ChooseClasses(ConfigAction):
@@ -123,16 +128,24 @@ class ChooseClasses(ConfigAction):
         turned = {"accept": set(classes.accept), "reject": set(classes.reject)}
         if "shown" in given:
             turned = {name: set(_numbers(given, name)) for name in turned}
+        state = self._sources.config().state.directory
+        picture = state / MODELS / bundle_name(view.version or 0) / CLASSES
+        size_px = picture_size_px(picture) if view.has_picture else None
         choices = []
         for number, verdict in enumerate(view.classes):
             by_figures = verdict.accepted != verdict.overruled
             name = "reject" if by_figures else "accept"
             choices.append(
                 ClassChoice(
-                    number, verdict.particles, verdict.reason, by_figures, number in turned[name]
+                    number,
+                    verdict.particles,
+                    verdict.reason,
+                    by_figures,
+                    number in turned[name],
+                    tile_view_box(number, len(view.classes), size_px),
                 )
             )
-        return {"choices": choices, "view": view}
+        return {"choices": choices, "view": view, "size_px": size_px}
 
     def _view(self) -> TrainingView:
         sources = self._sources
