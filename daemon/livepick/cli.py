@@ -36,6 +36,7 @@ COMMANDS = {
     "end": "End a session: pick what has landed, write the closing report, release the workers.",
     "exclude": "Exclude micrographs from the lists of good ones, by hand.",
     "include": "Include micrographs in the lists of good ones, or let their figures decide.",
+    "notify-test": "Send a test notice to each address of a config's notify.",
     "report": "Write a report of a session as one HTML file.",
     "retrain": "Train a new model with the same settings, by editing the config.",
     "models": "List, show, promote, roll back and remove the models of a session.",

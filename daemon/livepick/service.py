@@ -91,6 +91,8 @@ from livepick.models.registry import MODELS, Models
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.monitoring.start_waits import StartWaits
 from livepick.monitoring.supervisor import Supervisor
+from livepick.notices.events import events_of
+from livepick.notices.notifier import Notifier
 from livepick.particle.session_measuring import ParticleMeasuring
 from livepick.picking.cluster.heavy_client import HeavyClient
 from livepick.picking.ctf_fitting import CtfFitting
@@ -116,7 +118,7 @@ from livepick.retraining.trainer_on_node import start_on_nodes
 from livepick.retraining.trainer_process import TrainerProcess
 from livepick.retraining.trial_picking import TRIAL_SECONDS
 from livepick.web.address_file import AddressFile
-from livepick.web.page import Sources
+from livepick.web.page import Sections, Sources
 from livepick.web.page_server import PageServer
 from livepick.web.thumbnails import PICTURE_SECONDS
 
@@ -399,10 +401,22 @@ class Service:
             unexpected=self._unexpected,
             page_problems=self._page.problems,
             page_url=self._page.link,
+            notices_fault=lambda: self._notifier.fault,
             particle=lambda: self._measuring.state,
             classes=lambda: self._classes.state,
             is_ending=lambda: self._session_end.is_ending,
             ctf_of_program=lambda: self._ctf_watcher.latest,
+        )
+        # Notices: what the page says, by mail, chat or webhook.
+        sections = Sections(self._make_sources(read_only))
+        self._notifier = Notifier(
+            lambda: self._config.notify.to,
+            state=state,
+            session=config.session.name,
+            events=lambda: list(events_of(self._supervisor.status(), sections.headline())),
+            link=self._page.link,
+            counter=self._metrics.notices,
+            unexpected=self._unexpected,
         )
         self._supervisor.describe(model.card)
         submit_picture = functools.partial(workers.engine.submit_timed, PICTURE_SECONDS)
@@ -628,6 +642,8 @@ class Service:
     def _start(self) -> None:
         self._threads.start("dispatch", self._dispatch.run)
         self._page.start()
+        # Not waited for at the end: each delivery is a process that ends with the program.
+        threading.Thread(target=self._notifier.run, name="notices", daemon=True).start()
         self._watcher.start()
         self._ledger_check.start()
         if self._recovery is not None:
@@ -789,6 +805,10 @@ class Service:
         if self._recovery is not None:
             self._recovery.stop()
         self._session_end.stop()
+        if self._exits_when_over and self._session_end.end is not None:
+            self._supervisor.changed()
+            self._notifier.turn(is_last=True)
+        self._notifier.stop()
         self._scheduler.stop()
         self._classes.stop()
         self._ctf_watcher.stop()

@@ -18,6 +18,7 @@ from pydantic import ValidationInfo, field_validator
 from livepick.config.class_averages_section import ClassAverages
 from livepick.config.engine_section import EngineSettings
 from livepick.config.error_messages import contradiction
+from livepick.config.notify_section import Notify
 from livepick.config.output_sections import Output
 from livepick.config.sections import (
     Micrograph,
@@ -71,6 +72,9 @@ class WrittenConfig(Section):
 
     class_averages: ClassAverages = ClassAverages()
     """Class averages of the newest picks."""
+
+    notify: Notify = Notify()
+    """Notices by mail, chat or webhook, without an Alertmanager."""
 
     output: Output
     """Output of coordinates."""

@@ -38,6 +38,7 @@ __all__ = [
     "no_gpu",
     "no_workers",
     "nodes_unfit",
+    "notices_not_sent",
     "optics_contradicted",
     "output_not_writable",
     "output_obstructed",
@@ -76,6 +77,7 @@ Kind = Literal[
     "particle_in_doubt",
     "particle_not_measured",
     "no_gpu",
+    "notices_not_sent",
     "gpu_set_aside",
     "unexpected_errors",
     "web_config_refused",
@@ -241,6 +243,16 @@ def no_gpu(why: str) -> Problem:
         f"The GPU is not used: {why}, but livepick picks on the CPU.",
         "Picking continues, but more slowly. Run nvidia-smi and livepick check; if the service"
         " started before the GPU driver, restart it. To do without a GPU, set picking.device: cpu.",
+    )
+
+
+def notices_not_sent(fault: str) -> Problem:
+    """Return the problem of notices that do not arrive; the fault never contains an address."""
+    return Problem(
+        "notices_not_sent",
+        "attention",
+        f"A notice could not be sent: {printable(fault)}.",
+        "It is tried again with growing pauses. livepick notify-test CONFIG tries it now.",
     )
 
 

@@ -33,6 +33,7 @@ UNTAKEN = ("link", "empty", "not_included", "excluded", "product", "stack", "oth
 AFTER_THE_END: tuple[Kind, ...] = (
     "config_refused",
     "ledger_not_writable",
+    "notices_not_sent",
     "unexpected_errors",
     "web_config_refused",
     "web_insecure",

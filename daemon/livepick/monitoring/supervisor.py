@@ -48,6 +48,7 @@ from livepick.monitoring.problem import (
     no_gpu,
     no_workers,
     nodes_unfit,
+    notices_not_sent,
     optics_contradicted,
     output_not_writable,
     output_obstructed,
@@ -105,6 +106,8 @@ class Supervisor:
         Returns the latest CTF that another program has written, and the micrograph that it is of.
     page_url
         URL of the page for links in mails.
+    notices_fault
+        Returns why a notice was not sent, in words; empty if all were.
     gpu_sign
         Returns a sign that this machine has a GPU, in words; empty: there is none.
     """
@@ -133,7 +136,9 @@ class Supervisor:
         ctf_of_program: Callable[[], tuple[Path, Ctf] | None] = lambda: None,
         page_url: str = "",
         gpu_sign: Callable[[], str] = gpu_sign,
+        notices_fault: Callable[[], str] = str,
     ) -> None:
+        self._notices_fault = notices_fault
         self._gpu_sign = gpu_sign()
         self._had_gpu = provider == CUDA
         self._page_url = page_url
@@ -237,6 +242,10 @@ class Supervisor:
                 self._cached_at = time.monotonic()
             return self._cached
 
+    def _gpu_problems(self) -> list[Problem]:
+        why = self._why_a_gpu() if self._provider not in ("", CUDA) else ""
+        return [no_gpu(why)] if why else []
+
     def _why_a_gpu(self) -> str:
         """Return why a GPU is expected, as a clause; empty: picking on the CPU is no fault.
 
@@ -258,6 +267,11 @@ class Supervisor:
             if folder.space is not None
         )
         return (*watched, *self._own_disks)
+
+    def changed(self) -> None:
+        """Read the status again for the next one who asks."""
+        with self._lock:
+            self._cached = None
 
     def _worker_problems(self) -> list[Problem]:
         problems = []
@@ -301,10 +315,15 @@ class Supervisor:
                 problems.append(unexpected_errors(latest, self._unexpected.count))
         problems += self._optics_problems()
         problems += map(drifted, findings_of(self._drift.drift))
-        if self._provider not in ("", CUDA) and (why := self._why_a_gpu()):
-            problems.append(no_gpu(why))
-        problems += self._page_problems()
+        problems += self._gpu_problems()
+        problems += self._own_problems()
         return tuple(problems)
+
+    def _own_problems(self) -> list[Problem]:
+        """Return the problems of what livepick tells people: notices and the page."""
+        fault = self._notices_fault()
+        notices = [notices_not_sent(fault)] if fault else []
+        return notices + self._page_problems()
 
     def beat(self) -> None:
         """Feed the watchdog if all parts are healthy, set the gauges, and report the status.

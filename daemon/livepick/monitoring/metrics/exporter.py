@@ -6,6 +6,7 @@ from livepick.monitoring.metrics.host import HostMetrics
 from livepick.monitoring.metrics.ingest import IngestMetrics
 from livepick.monitoring.metrics.instruments import ErrorCounter, InstrumentFactory
 from livepick.monitoring.metrics.landings import LandingMetrics
+from livepick.monitoring.metrics.notices import NoticeMetrics
 from livepick.monitoring.metrics.on_picked import OnPickedMetrics
 from livepick.monitoring.metrics.particle import ParticleMetrics
 from livepick.monitoring.metrics.picking import PickingMetrics
@@ -37,6 +38,7 @@ class Metrics:
         self.classes = ClassMetrics(make)
         self.host = HostMetrics(make)
         self.web = WebMetrics(make)
+        self.notices = NoticeMetrics(make)
         self.scrapes = Scrapes()
         self.registry = make.registry
         self.exposition = make.exposition

@@ -28,6 +28,7 @@ from livepick.monitoring.preflight.folders import (
     writable_folder,
 )
 from livepick.monitoring.preflight.micrographs import ctf, pixel_size, watched_files
+from livepick.monitoring.preflight.notices import links_in_mails, notices
 from livepick.monitoring.preflight.on_picked import on_picked
 from livepick.monitoring.preflight.output import output_folder
 from livepick.monitoring.preflight.particle import particle
@@ -82,6 +83,8 @@ def check_environment(written: WrittenConfig, config_file: Path | None = None) -
     yield free_space("output disk", config.output.directory, OUTPUT_GIB)
     yield free_space("state disk", config.state.directory, STATE_GIB)
     yield _web_address(config)
+    yield from notices(config)
+    yield from links_in_mails(config)
     if config.web.actions != "off" and config_file is not None:
         yield page_actions(config.web, config_file)
     yield _system_time()

@@ -1,0 +1,1 @@
+"""Notices: short messages about events of the session, sent by mail, chat or webhook."""

@@ -1,0 +1,106 @@
+"""Deliveries to real servers here, a webhook and a mail server: right, wrong and hanging."""
+
+import http.server
+import json
+import socket
+import threading
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from livepick.notices.delivery import deliver
+
+
+@pytest.fixture
+def webhook():
+    """Return the port of a web server, what it was sent, and its status."""
+    seen, answer = [], {"status": 200}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            seen.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(answer["status"])
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1], seen, answer
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def hanging():
+    """Return the port of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+class Mailbox:
+    def __init__(self):
+        self.mails = []
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - its interface
+        self.mails.append((envelope.rcpt_tos, envelope.content.decode()))
+        return "250 OK"
+
+
+@pytest.fixture
+def mail_server():
+    mailbox = Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=0)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        controller.port = free.getsockname()[1]
+    controller.start()
+    yield controller.port, mailbox.mails
+    controller.stop()
+
+
+def test_a_webhook_gets_title_and_text(webhook):
+    port, seen, _ = webhook
+    assert deliver(f"json://127.0.0.1:{port}/", "A title", "A text.", is_bad=True) == ""
+    (message,) = seen
+    assert (message["title"], message["message"], message["type"]) == (
+        "A title",
+        "A text.",
+        "failure",
+    )
+
+
+def test_a_mail_arrives(mail_server):
+    port, mails = mail_server
+    address = f"mailto://127.0.0.1:{port}?from=pick@example.org&to=staff@example.org"
+    assert deliver(address, "Session over", "5 of 5 picked.", is_bad=False) == ""
+    ((recipients, text),) = mails
+    assert recipients == ["staff@example.org"]
+    assert "Subject: Session over" in text
+    assert "5 of 5 picked." in text
+
+
+def test_a_server_that_refuses_is_a_fault_without_the_address(webhook):
+    port, _, answer = webhook
+    answer["status"] = 403
+    why = deliver(f"json://anna:hunter2@127.0.0.1:{port}/", "T", "B", is_bad=False)
+    assert why == "the server refused it, or cannot be reached"
+
+
+@pytest.mark.parametrize("scheme", ["json", "mailto"])
+def test_a_server_that_hangs_is_given_up(hanging, scheme):
+    address = f"{scheme}://anna:hunter2@127.0.0.1:{hanging}/?from=b@example.org&to=a@example.org"
+    why = deliver(address, "T", "B", is_bad=False, seconds=4)
+    assert why in (
+        "the server did not answer within 4 s",
+        "the server refused it, or cannot be reached",
+    )
+
+
+@pytest.mark.parametrize("address", ["nonsense", "gopher://hunter2@x", "mailto://", "json://"])
+def test_an_address_of_a_wrong_form_is_a_fault_that_does_not_repeat_it(address):
+    why = deliver(address, "T", "B", is_bad=False)
+    assert why.startswith("apprise does not know such an address")
+    assert "hunter2" not in why
