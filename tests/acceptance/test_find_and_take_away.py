@@ -121,7 +121,7 @@ def test_everything_works_without_a_script(look, session):
     page.get_by_label("good", exact=True).check()
     page.get_by_role("button", name="Filter").click()
     assert hits(page) == expected_hits(session, verdicts=("good",))
-    ticked = page.locator("[name=id]")
+    ticked = page.locator("[name=micrograph]")
     for number in (0, 3):
         ticked.nth(number).check()
     names = [
@@ -144,7 +144,7 @@ def test_a_selection_is_kept_from_page_to_page(look, session, width):
     page.get_by_label("Select all micrographs of this page").uncheck()
     assert page.locator("#selected-count").inner_text() == str(PICKED - 100)
     page.get_by_role("link", name="next page").click()
-    until(page, "document.querySelectorAll('[name=id]:checked').length === 28")
+    until(page, "document.querySelectorAll('[name=micrograph]:checked').length === 28")
     page.locator("#take select").select_option("topaz")
     name, content = saved(page, page.get_by_role("button", name="Download").click)
 
@@ -154,7 +154,7 @@ def test_a_selection_is_kept_from_page_to_page(look, session, width):
         assert archive.read("mic_0003.txt") == written
     assert name == "krios-ünï_picks_topaz_of_some.zip"
     page.get_by_role("button", name="Clear the selection").click()
-    assert page.locator("[name=id]:checked").count() == 0
+    assert page.locator("[name=micrograph]:checked").count() == 0
     page.get_by_label(re.compile("the selected")).check()
     page.get_by_role("button", name="Download").click()
     assert page.locator("#take-fault").inner_text() == "No micrograph is selected."
@@ -168,14 +168,16 @@ def test_the_keyboard_alone_filters_selects_and_downloads(look, width):
     page.keyboard.type("mic_00")
     page.keyboard.press("Enter")
     page.wait_for_url("**/micrographs?name=mic_00")
-    page.locator("[name=id]").first.focus()
+    page.locator("[name=micrograph]").first.focus()
     page.keyboard.press("Space")
     page.keyboard.press("Shift+ArrowDown")
     page.keyboard.press("Shift+ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Shift+Space")
-    chosen = page.locator("[name=id]").evaluate_all("(all) => all.map((one) => one.checked)")
+    chosen = page.locator("[name=micrograph]").evaluate_all(
+        "(all) => all.map((one) => one.checked)"
+    )
     assert chosen[:6] == [True, True, True, True, True, False]
     assert page.locator("#selected-count").inner_text() == "5"
     page.locator("#take select").focus()
@@ -188,9 +190,9 @@ def test_the_keyboard_alone_filters_selects_and_downloads(look, width):
 
 def test_shift_and_a_click_select_a_range(look):
     page = look("/micrographs")
-    page.locator("[name=id]").nth(4).click()
-    page.locator("[name=id]").nth(9).click(modifiers=["Shift"])
-    assert page.locator("[name=id]:checked").count() == 6
+    page.locator("[name=micrograph]").nth(4).click()
+    page.locator("[name=micrograph]").nth(9).click(modifiers=["Shift"])
+    assert page.locator("[name=micrograph]:checked").count() == 6
 
 
 @pytest.mark.parametrize("width", WIDTHS)

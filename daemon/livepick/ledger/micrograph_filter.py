@@ -57,6 +57,8 @@ class MicrographFilter:
     """Reason of a failure, a word such as ``header``."""
     has_note: bool = False
     """True for those that were read with a note only."""
+    is_by_person: bool = False
+    """True for those that a person has excluded or included only."""
     landed_at: Range = ANY
     """Unix seconds."""
     picks: Range = ANY
@@ -98,6 +100,8 @@ class MicrographFilter:
             yield "reason = ?", [self.failure]
         if self.has_note:
             yield "note_kinds is not null", []
+        if self.is_by_person:
+            yield "person_verdict is not null", []
 
     def _numbers(self) -> Iterator[tuple[str, list[object]]]:
         for column, ends in (

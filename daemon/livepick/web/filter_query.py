@@ -28,6 +28,9 @@ FAILED = "failed:"
 NOTE = "note"
 """Reason of the micrographs that were read with a note."""
 
+PERSON = "person"
+"""Reason of the micrographs that a person has judged."""
+
 _MEANINGS: Final = {limit.figure: limit.meaning for limit in (*LIMITS, *CTF_LIMITS)}
 """Reasons of a verdict in words, by the name of the figure."""
 
@@ -115,6 +118,7 @@ class _Reader:
             quality_reason=_MEANINGS.get(reason, ""),
             failure=reason.removeprefix(FAILED) if reason.startswith(FAILED) else "",
             has_note=reason == NOTE,
+            is_by_person=reason == PERSON,
             landed_at=(self._time("from"), self._time("until")),
             picks=self._range("picks", "picks"),
             defocus_micrometre=self._range("defocus", "defocus"),
@@ -175,9 +179,11 @@ class _Reader:
         return None
 
     def _ids(self) -> tuple[tuple[int, int], ...] | None:
-        """Return the numbers in ``ids``, as ``1-40,45``, and in each ``id``."""
+        """Return the numbers in ``ids``, as ``1-40,45``, and in each ``micrograph``."""
         words = [
-            w for w in (*self._query.get("ids", "").split(","), *self._query.getlist("id")) if w
+            w
+            for w in (*self._query.get("ids", "").split(","), *self._query.getlist("micrograph"))
+            if w
         ]
         if not words:
             return None

@@ -4,6 +4,7 @@ import pytest
 
 from listed_session import listed_session
 from livepick.ledger.micrograph_filter import MicrographFilter
+from livepick.ledger.person_verdicts import PersonVerdict
 
 COUNT = 62
 PICKED = COUNT - 2
@@ -49,6 +50,7 @@ def test_without_conditions_all_pass(session):
         ({"failure": "' or 1 --"}, []),
         ({"quality_reason": "crystalline ice"}, range(2, PICKED, 3)),
         ({"has_note": True}, []),
+        ({"is_by_person": True}, []),
         ({"name": "_0001"}, [1]),
         ({"name": "MIC_0001"}, [1]),
         ({"name": "%"}, []),
@@ -107,3 +109,13 @@ def test_picks_and_figures_come_in_pages_of_the_ledger(session):
     assert session.queries.filtered.failures() == [("header", 1)]
     assert session.queries.filtered.some_have_ctf(chosen)
     assert not session.queries.filtered.some_have_ctf(MicrographFilter(ids=((1, 1),)))
+
+
+def test_a_micrograph_that_a_person_has_excluded_is_found_and_is_not_good(tmp_path):
+    with listed_session(tmp_path, count=5) as session:
+        verdict = PersonVerdict("excluded", "Ada", 1_790_000_000.0)
+        session.ledger.people.use({(str(session.watched), "mic_0001.mrc"): verdict})
+
+        assert numbers(session, is_by_person=True) == [1]
+        assert numbers(session, verdicts=("bad",)) == [1, 2]
+        assert 1 not in numbers(session, verdicts=("good",))

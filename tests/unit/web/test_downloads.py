@@ -33,8 +33,8 @@ def session(tmp_path_factory):
 def ask(session):
     """Return a function that sends a request and returns status, headers and body."""
 
-    def send(path, *, method="GET", **headers):
-        connection = http.client.HTTPConnection(session.address, timeout=60)
+    def send(path, *, method="GET", address=None, **headers):
+        connection = http.client.HTTPConnection(address or session.address, timeout=60)
         connection.request(method, path, headers=headers)
         try:
             answer = connection.getresponse()
@@ -129,12 +129,16 @@ def test_the_table_of_all_is_that_of_the_output_folder(session, ask):
 
 def test_the_table_of_some_has_only_them(session, ask):
     """By the filter in the address, or by their numbers."""
-    found = rows(ask("/download?as=micrographs&verdict=bad&picks_min=10&which=hits&id=1").body)
+    found = rows(
+        ask("/download?as=micrographs&verdict=bad&picks_min=10&which=hits&micrograph=1").body
+    )
     assert {row["quality_verdict"] for row in found} == {"bad"}
     assert all(int(row["pick_count"]) >= 10 for row in found)
     assert len(found) > 10
 
-    chosen = rows(ask("/download?as=micrographs&which=selected&id=7&ids=1-2,5&verdict=bad").body)
+    chosen = rows(
+        ask("/download?as=micrographs&which=selected&micrograph=7&ids=1-2,5&verdict=bad").body
+    )
     names = [Path(row["micrograph"]).stem for row in chosen]
     assert names == ["mic_0000", "mic_0001", "mic_0004", "mic_0006"]
     span = urlencode(
@@ -279,6 +283,27 @@ def test_a_cell_of_a_table_is_never_a_formula(session, ask):
         assert not any(cell[:1] in "=+@\t\r" for cell in row if cell)
         assert not any(cell[:1] == "-" and not is_number(cell) for cell in row)
     assert PICK_FORMATS.keys() == set(FORMATS)
+
+
+def test_a_micrograph_with_the_name_of_a_formula_is_taken_away_all_the_same(tmp_path, ask):
+    """In tables its cell begins with the folder; the names of its files are harmless."""
+    name = "=cmd|' &C calc'!A0 ü;$(x)"
+    with listed_session(tmp_path, count=3) as other:
+        other.ledger.database.change(
+            "update micrograph set relative = ? where id = 1", f"{name}.mrc"
+        )
+        table = ask("/download?as=micrographs", address=other.address)
+        assert rows(table.body)[0]["micrograph"] == f"{other.watched}/{name}.mrc"
+        picks = ask("/micrographs/1/picks?as=topaz", address=other.address)
+        assert picks.headers["content-disposition"].startswith(
+            'attachment; filename="krios-uni__cmd'
+        )
+        assert name.encode() in picks.body
+        archive = ask("/download?as=eman", address=other.address)
+        with zipfile.ZipFile(io.BytesIO(archive.body)) as opened:
+            assert opened.namelist() == [f"{name}.box"]
+        text = ask("/micrographs", address=other.address).body.decode()
+        assert "=cmd|&#39; &amp;C calc" in text
 
 
 def is_number(cell):

@@ -47,7 +47,7 @@ function brushes(filter) {
 // --- selection ----------------------------------------------------------------------------------
 
 function selection(take) {
-  const boxes = [...document.querySelectorAll('input[name="id"]')];
+  const boxes = [...document.querySelectorAll('input[name="micrograph"]')];
   const whole = document.getElementById("select-page");
   const none = document.getElementById("select-none");
   const fault = document.getElementById("take-fault");
@@ -112,7 +112,7 @@ function selection(take) {
   none.addEventListener("click", () => { chosen.clear(); changed(); });
   document.getElementById("select-hits").addEventListener("click", async () => {
     const query = new URLSearchParams(new FormData(take));
-    for (const name of ["id", "as", "which"]) query.delete(name);
+    for (const name of ["micrograph", "as", "which"]) query.delete(name);
     const answer = await fetch(`micrographs/numbers?${query}`).catch(() => null);
     if (!answer?.ok) { fault.textContent = "livepick does not answer. Try again."; return; }
     for (const number of fromRanges(await answer.text())) chosen.add(number);
@@ -122,7 +122,7 @@ function selection(take) {
   take.addEventListener("submit", (event) => {
     event.preventDefault();
     const query = new URLSearchParams(new FormData(take));
-    query.delete("id");
+    query.delete("micrograph");
     if (query.get("which") === "selected") {
       if (!chosen.size) { fault.textContent = "No micrograph is selected."; return; }
       for (const name of [...query.keys()]) if (!["as", "which"].includes(name)) query.delete(name);
