@@ -1,5 +1,6 @@
 """Class averages of the newest picks: a real service, its program, kills, and the page."""
 
+import functools
 import os
 import re
 import shutil
@@ -7,12 +8,22 @@ import signal
 
 import psutil
 import pytest
+from class_pictures import share_of_first, tiles
 from session import LIVEPICK, Session, livepick
+from test_config_edits import edit
 
-from livepick.core.contracts.class_averages import PROGRAM
+from livepick.classes.when_due import MOST_MICROGRAPHS
+from livepick.core.contracts.class_averages import (
+    PICTURE,
+    PROGRAM,
+    RESULT,
+    ClassesOrder,
+    ClassesResult,
+)
 from livepick.retraining.trainer_process import NICENESS
 
 CHROMIUM = shutil.which("chromium")
+DIAMETER_ANGSTROM = 155
 SECONDS = 600
 """A busy machine gives a process of low priority little of its time."""
 
@@ -90,6 +101,70 @@ def test_kills_of_the_program_and_of_the_service_lose_nothing_and_what_is_old_sa
     assert made(session)["micrographs"] > first["micrographs"]
     assert session.stop() == 0
     assert programs(session) == []
+
+
+def simulated(session, species, count, *, first):
+    """Let a microscope with some particle write micrographs, and wait until all are picked."""
+    made = session.folder / species
+    written = livepick(
+        *("simulate", made, "--micrographs", count, "--first", first, "--every", "1ms"),
+        *("--species", species, "--clean", "--size", 640, "--write-seconds", 0),
+    )
+    assert written.returncode == 0, written.stderr
+    for path in sorted(made.glob("*.mrc")):
+        path.rename(session.landing / path.name)
+    session.until(lambda: session.picked() == first - 1 + count, "all picked", seconds=SECONDS)
+
+
+def shown(session, number):
+    """Return the good averages of a result, and the names of the micrographs that they are of."""
+    folder = session.state / "classes" / f"{number:04}"
+    result, order = ClassesResult.read(folder), ClassesOrder.read(folder)
+    averages = tiles((folder / RESULT / PICTURE).read_bytes(), len(result.classes))
+    good = [one.is_good for one in result.classes]
+    return averages[good], [micrograph.path.name for micrograph in order.micrographs]
+
+
+def test_a_particle_that_changes_half_way_shows(tmp_path):
+    """The newest averages are of the newest micrographs alone, and show the second particle.
+
+    Until they are made, the page says that those of the first particle are older.
+    """
+    session = Session(
+        tmp_path,
+        particle={"diameter_angstrom": DIAMETER_ANGSTROM},
+        bootstrap={"picks": "general"},
+        class_averages={"enabled": True, "every_minutes": 0.01},
+    )
+    like = functools.partial(share_of_first, diameter_angstrom=DIAMETER_ANGSTROM)
+    try:
+        session.start()
+        simulated(session, "proteasome", 14, first=1)
+        until_made(session, 1)
+        averages, _ = shown(session, 1)
+        assert like(averages, "proteasome", "apoferritin") >= 0.8
+
+        # None are made while the particle changes, as beside a long training.
+        edit(session, class_averages={"enabled": False})
+        session.until(lambda: "No more are made" in session.get("/"), "the edit")
+        number = made(session)["number"]
+        before = made(session)["newer_micrographs"]
+        simulated(session, "apoferritin", MOST_MICROGRAPHS, first=15)
+        session.until(
+            lambda: (
+                f"{before + MOST_MICROGRAPHS} micrographs were picked since" in session.get("/")
+            ),
+            "the page says so",
+        )
+        edit(session, class_averages={"enabled": True})
+        until_made(session, number + 1)
+        averages, names = shown(session, number + 1)
+        assert sorted(names) == [f"sim_{n:04}.mrc" for n in range(15, 15 + MOST_MICROGRAPHS)]
+        assert like(averages, "apoferritin", "proteasome") >= 0.8
+        assert "were picked since" not in session.get("/")
+        assert session.stop() == 0
+    finally:
+        session.end()
 
 
 def test_the_command_makes_them_without_a_service(session, tmp_path):

@@ -243,11 +243,8 @@ def test_every_query_is_answered(make_session, watch):
         assert (lint.returncode, lint.stdout + lint.stderr) == (0, b"")
 
 
-LASTING = {"LivepickOnCpu", "LivepickCtfNotTrusted", "LivepickSessionProbablyOver"}
+LASTING = {"LivepickOnCpu", "LivepickSessionProbablyOver"}
 """Alerts that fire as long as such micrographs are picked on such a machine."""
-
-WITHOUT_CLASSES = {"LivepickFewGoodClasses"}
-"""Alerts on class averages, which these sessions do not make; promtool runs their tests."""
 
 
 def with_label(query):
@@ -822,6 +819,48 @@ def test_a_cluster_that_is_missing_and_a_worker_that_does_not_fit_are_told(
 
     cluster.kill(plain, signal.SIGTERM)
     prometheus.until(silent=["LivepickNodeSetAside"])
+    assert session.stop() == 0
+
+
+def test_a_ctf_that_does_not_fit_is_told_until_fits_are_off(make_session, watch):
+    """The pixel size of the config is wrong, and there are no Thon rings in these micrographs.
+
+    With their own pixels, which are too large for a fit, nothing is told.
+    """
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(
+        web={"listen": address},
+        particle={"diameter_angstrom": 80},
+        micrograph={"pixel_size_angstrom": PIXEL_SIZE_ANGSTROM / 2, "trust": "config"},
+    )
+    session.start()
+    prometheus = watch(address)
+    with Microscope(session, 0.6) as microscope:
+        microscope.deliver(10)
+        prometheus.until(fire=["LivepickCtfNotTrusted"])
+        problems = str(session.status()["problems"])
+        assert "ctf_not_trusted" in problems or "CTF fit does not hold" in session.get("/")
+        edit(session, micrograph={"ctf": "off"})
+        prometheus.until(silent=["LivepickCtfNotTrusted"])
+    assert session.stop() == 0
+
+
+def test_picks_of_junk_are_told_until_the_threshold_is_right(make_session, watch):
+    """The threshold is so low that most picks are noise; class averages of the edit clear it."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(
+        web={"listen": address},
+        picking={"threshold": 0.0},
+        class_averages={"enabled": True, "every_minutes": 0.01},
+    )
+    session.start()
+    session.drop(50, discs=4)
+    prometheus = watch(address)
+    prometheus.until(fire=["LivepickFewGoodClasses"], seconds=600)
+    assert "few_good_classes" in str(session.status()["problems"])
+    edit(session, picking={"threshold": "auto"})
+    prometheus.until(silent=["LivepickFewGoodClasses"], seconds=600)
+    assert session.figure("class_good_particle_fraction") > 0.5
     assert session.stop() == 0
 
 

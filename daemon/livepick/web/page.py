@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
+from livepick.core.contracts.before_and_after import EXAMPLES
 from livepick.core.formats.header import NOTE_WORDS, printable
 from livepick.ingest.skipped import SkippedView
 from livepick.ledger.page_queries import PageQueries
@@ -145,6 +146,7 @@ class Sections:
         shown = [tile for tile in tiles if tile is not None]
         threshold = shown[0].row.threshold if shown else None
         activity = run_activity(status.training)
+        history = self._models.promotions()[::-1]
         return {
             "glance": render_template(
                 "glance.html",
@@ -168,12 +170,14 @@ class Sections:
                 has_actions=self._has_actions,
                 activity=activity,
                 now=now,
+                by_operator=history[0] if history and history[0].by == "operator" else None,
+                wanted_pairs=EXAMPLES,
             ),
             "models": render_template(
                 "models.html",
                 has_actions=self._has_actions,
                 entries=summarize_models(self._models, config)[::-1],
-                history=self._models.promotions()[: -HISTORY - 1 : -1],
+                history=history[:HISTORY],
             ),
             "failures": _failures(status),
             "outputs": self._outputs(status),

@@ -31,6 +31,8 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.writer import LedgerWriter
+from livepick.models.promotions import Promotion, append_promotion
+from livepick.models.registry import MODELS
 from livepick.monitoring.health import Health
 from livepick.monitoring.status import read_status
 from livepick.monitoring.training_status import TrainingStatus
@@ -373,6 +375,46 @@ def test_a_promotion_says_what_it_changed(page):
     assert "a.mrc : 1 only after, 0 only before before: 1 pick after: 2 picks" in words
     assert html.count(f"micrographs/{number}/thumbnail.png") == 2
     assert re.findall(r'class="picks only" d="([^"]*)"', html) == ["", "M90 60"]
+
+
+def test_fewer_pairs_than_three_are_explained(page):
+    """The gate can only show micrographs that were held out."""
+    page.pick("a.mrc", GOOD)
+    compared(page, "a.mrc")
+    assert "There is one pair and not 3, because only 1 micrograph was held out" in words_of(
+        page.part("training")
+    )
+
+
+def promoted_by_the_operator(page, version):
+    """Record that a person has made a model the current one."""
+    promotion = Promotion(
+        version=version, at=time.time(), by="operator", why="it looks right", fingerprint="f"
+    )
+    append_promotion(page.config.state.directory / MODELS, promotion)
+
+
+def test_a_model_that_the_operator_promotes_has_no_comparison_and_the_page_says_so(page):
+    """The comparison at the gate is then not about the model that picks."""
+    page.pick("a.mrc", GOOD)
+    compared(page, "a.mrc")
+    assert "operator" not in words_of(page.part("training") + page.part("models"))
+    promoted_by_the_operator(page, 1)
+    assert "Since then, the operator has promoted model 1" in words_of(page.part("training"))
+    assert "goes back to takes over without a comparison" in words_of(page.part("models"))
+    promoted_by_the_operator(page, 2)
+    assert "Since then" not in words_of(page.part("training"))
+
+
+def test_micrographs_that_cannot_be_fitted_are_counted_once_in_words(page):
+    """With the reason, below the table of figures; each has it in its own view."""
+    reason = "pixels of 4 Å are too large for a CTF fit, which needs 3 Å or less"
+    fit = CtfFit(ctf=None, score=None, reason=reason, is_possible=False)
+    for name in ("a.mrc", "b.mrc"):
+        number = page.pick(name, GOOD)
+        page.ledger.ctf.fitted(number, page.reader.get(number).content, fit, "settings")
+    assert f"No CTF fit for 2 micrographs: {reason}." in words_of(page.part("trends"))
+    assert f"No CTF: {reason}." in words_of(page.full(number))
 
 
 def test_picks_are_not_drawn_over_another_content(page):
