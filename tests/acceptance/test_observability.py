@@ -20,7 +20,12 @@ from pathlib import Path
 
 import pytest
 from cluster import DASK
-from disc_micrographs import CENTRES_PX, PIXEL_SIZE_ANGSTROM, write_disc_micrograph
+from disc_micrographs import (
+    CENTRES_PX,
+    DIAMETER_ANGSTROM,
+    PIXEL_SIZE_ANGSTROM,
+    write_disc_micrograph,
+)
 from monitoring import Prometheus
 from session import free_port, impatient, is_worker, livepick
 from test_config_edits import edit
@@ -845,21 +850,22 @@ def test_a_ctf_that_does_not_fit_is_told_until_fits_are_off(make_session, watch)
     assert session.stop() == 0
 
 
-def test_picks_of_junk_are_told_until_the_threshold_is_right(make_session, watch):
-    """The threshold is so low that most picks are noise; class averages of the edit clear it."""
+@pytest.mark.timeout(1200)
+def test_class_averages_without_particles_are_told_until_the_diameter_is_right(make_session, watch):
+    """With half the diameter, picks are pieces of particles; an edit has all picked again."""
     address = f"127.0.0.1:{free_port()}"
     session = make_session(
         web={"listen": address},
-        picking={"threshold": 0.0},
+        particle={"diameter_angstrom": DIAMETER_ANGSTROM / 2},
         class_averages={"enabled": True, "every_minutes": 0.01},
     )
     session.start()
-    session.drop(50, discs=4)
+    session.drop(40)
     prometheus = watch(address)
-    prometheus.until(fire=["LivepickFewGoodClasses"], seconds=600)
+    prometheus.until(fire=["LivepickFewGoodClasses"], seconds=500)
     assert "few_good_classes" in str(session.status()["problems"])
-    edit(session, picking={"threshold": "auto"})
-    prometheus.until(silent=["LivepickFewGoodClasses"], seconds=600)
+    edit(session, particle={"diameter_angstrom": DIAMETER_ANGSTROM})
+    prometheus.until(silent=["LivepickFewGoodClasses"], seconds=500)
     assert session.figure("class_good_particle_fraction") > 0.5
     assert session.stop() == 0
 
