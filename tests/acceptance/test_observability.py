@@ -863,7 +863,7 @@ def test_class_averages_without_particles_are_told_until_the_diameter_is_right(m
     session.drop(40)
     prometheus = watch(address)
     prometheus.until(fire=["LivepickFewGoodClasses"], seconds=500)
-    assert "few_good_classes" in str(session.status()["problems"])
+    assert "are in class averages that show a particle" in str(session.status()["problems"])
     edit(session, particle={"diameter_angstrom": DIAMETER_ANGSTROM})
     prometheus.until(silent=["LivepickFewGoodClasses"], seconds=500)
     assert session.figure("class_good_particle_fraction") > 0.5
