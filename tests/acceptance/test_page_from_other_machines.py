@@ -4,12 +4,14 @@ import base64
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -20,7 +22,10 @@ from monitoring import Prometheus
 from session import free_port, livepick
 
 from certificates import make_certificate, needs_openssl
+from livepick.config.yaml_loader import load_config
+from livepick.web.forms import FORM_TYPE
 
+TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of this test
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
@@ -130,6 +135,48 @@ def test_the_page_works_behind_a_proxy(make_session, running, tmp_path, proxy):
     connection.request("GET", "/", headers={"Host": "evil.example"})
     assert connection.getresponse().status == 400
     connection.close()
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "caddy"])
+def test_people_change_a_setting_behind_a_proxy(make_session, running, tmp_path, proxy):
+    """The origin of a form is that of the proxy's URL, and the cookie is for its path alone."""
+    if shutil.which(proxy) is None:
+        pytest.skip(f"{proxy} is not installed")
+    port = free_port()
+    host = f"cryoem.example.org:{port}"
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    web = {"external_url": f"http://{host}/krios1", "actions": "token"}
+    session = make_session("session", web=web | {"token_file": str(tmp_path / "token")})
+    session.start()
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    {"nginx": _nginx, "caddy": _caddy}[proxy](folder, running, port, session.address)
+
+    def send(method, path, fields=None, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        sent = {"Host": host, "Origin": f"http://{host}", "Content-Type": FORM_TYPE} | headers
+        body = None if fields is None else urllib.parse.urlencode(fields)
+        connection.request(method, f"/krios1/actions/{path}", body, sent)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer, text
+
+    _until(lambda: send("GET", "threshold")[0].status == 200, f"{proxy} answers")
+    person = {"name": "Ada", "token": TOKEN, "back": "threshold?value=0.5"}
+    assert send("POST", "sign-in", person, Origin="http://cryoem.example.org:1")[0].status == 403
+    signed_in, _ = send("POST", "sign-in", person)
+    assert signed_in.status == 303
+    assert signed_in.headers["location"] == "../actions/threshold?value=0.5"
+    cookie, *attributes = signed_in.headers["set-cookie"].split("; ")
+    assert "Path=/krios1/" in attributes
+    _, shown = send("GET", "threshold?value=0.5", Cookie=cookie)
+    form = shown.rpartition("<form")[2]
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+    answer, text = send("POST", "threshold/confirm", fields, Cookie=cookie)
+    assert (answer.status, "Done: set the threshold" in text) == (200, True)
+    assert load_config(session.config).picking.threshold == 0.5
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
