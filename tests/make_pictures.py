@@ -2,8 +2,9 @@
 
 ``page.png`` shows the page, ``picks.png`` the picks of one micrograph in the page's full view,
 ``classes.png`` the class averages, ``over-time.png`` the plots and ``training.png`` the training.
-``dashboard.png`` is drawn from a Prometheus that watches it. The pictures have few colours, to be
-small. Some more micrographs land first, so that the page shows a session that is collecting.
+``dashboard.png`` is drawn from a Prometheus that watches it; the other dashboards are drawn into
+the folder of the demo. The pictures have few colours, to be small. Some more micrographs land
+first, so that the page shows a session that is collecting.
 """
 
 import argparse
@@ -64,9 +65,10 @@ def main() -> int:
         _take("page.png", address, width=1000, height=710)
         _take("picks.png", address, width=860, height=600, micrograph=True)
         if board:
-            dashboard = DASHBOARDS / "session.json"
-            draw_dashboard(dashboard, board, time.monotonic() - began, demo.place / "board.png")
-            save_small(Image.open(demo.place / "board.png"), FOLDER / "dashboard.png")
+            for path in DASHBOARDS.glob("*.json"):
+                picture = demo.place / f"dashboard-{path.stem}.png"
+                draw_dashboard(path, board, time.monotonic() - began, picture)
+            save_small(Image.open(demo.place / "dashboard-session.png"), FOLDER / "dashboard.png")
         for name in SECTIONS:
             _take(f"{name}.png", address, width=800, height=900, section=name)
     size = sum(path.stat().st_size for path in FOLDER.glob("*.png"))
