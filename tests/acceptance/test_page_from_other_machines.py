@@ -216,7 +216,7 @@ def test_a_browser_shows_the_page_behind_a_proxy(make_session, running, tmp_path
         drawn("#full img")
         page.wait_for_selector("#full .tools:not([hidden])")
         page.goto(page.url.partition("#")[0] + "search?name=mic_0002")
-        page.click("#found a")
+        page.click("#found [data-full]")
         drawn("#full img")
         page.goto(f"http://127.0.0.1:{port}/krios1/micrographs/1")
         drawn("img")
