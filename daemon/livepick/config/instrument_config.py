@@ -72,8 +72,6 @@ class Instrument:
     """The overview page."""
     defaults: dict[str, dict[str, Any]]
     """What is written for all sessions, as JSON has it; folders are absolute."""
-    lists: dict[str, Any]
-    """Sections that are lists, as they are written; paths in them are absolute."""
     document: Document
     """The file, for the lines of its settings."""
 
@@ -132,32 +130,9 @@ def load_instrument(path: Path) -> Instrument:
     defaults = config.model_dump(mode="json", exclude_unset=True)
     for section, key in GIVEN:
         defaults.get(section, {}).pop(key, None)
-    # As they are written, because a dump hides what is secret in them.
-    lists = {name: values[name] for name, dumped in defaults.items() if isinstance(dumped, list)}
     return Instrument(
-        name=path.stem,
-        path=path,
-        sessions=sections.sessions,
-        overview=sections.overview,
-        web=config.web,
-        defaults={name: dumped for name, dumped in defaults.items() if name not in lists},
-        lists={name: _absolute(value, context["folder"]) for name, value in lists.items()},
-        document=document,
+        path.stem, path, sections.sessions, sections.overview, config.web, defaults, document
     )
-
-
-def _absolute(value: Any, folder: Path) -> Any:
-    """Return the value of a setting with absolute paths: those whose keys end with ``_file``."""
-    if isinstance(value, list):
-        return [_absolute(each, folder) for each in value]
-    if isinstance(value, dict):
-        return {
-            key: str(folder / inner)
-            if isinstance(inner, str) and str(key).endswith("_file")
-            else inner
-            for key, inner in value.items()
-        }
-    return value
 
 
 def _given(values: Mapping[str, Any]) -> list[Fault]:
@@ -220,25 +195,18 @@ def session_text(instrument: Instrument, place: Place) -> str:
     for section, key, value, source in _own_settings(instrument, place):
         values.setdefault(section, {})[key] = value
         origins[section, key] = _one_line(f"{instrument.path}, {source}")
-    checked = _checked(values | instrument.lists, path, document, instrument)
+    checked = _checked(values, path, document, instrument)
     return _header(instrument, place) + as_commented_yaml(
         {
             section: {key: (value, origins[section, key]) for key, value in settings.items()}
             for section, settings in checked.items()
-            if settings and section not in instrument.lists
-        },
-        {
-            section: (
-                value,
-                _one_line(f"{instrument.path}, line {instrument.document.line_of((section,))}"),
-            )
-            for section, value in instrument.lists.items()
-        },
+            if settings
+        }
     )
 
 
-def _line(path: Path, document: Document, *key: str) -> str:
-    return _one_line(f"{path}, line {document.line_of(key)}")
+def _line(path: Path, document: Document, section: str, key: str) -> str:
+    return _one_line(f"{path}, line {document.line_of((section, key))}")
 
 
 def _one_line(text: object) -> str:
@@ -310,7 +278,7 @@ def _own_settings(instrument: Instrument, place: Place) -> list[tuple[str, str, 
 
 
 def _checked(
-    values: dict[str, Any], path: Path, document: Document, instrument: Instrument
+    values: dict[str, dict[str, Any]], path: Path, document: Document, instrument: Instrument
 ) -> dict[str, dict[str, Any]]:
     """Return values as JSON has them, in the order of the schema, with absolute folders."""
     context = {"folder": path.absolute().parent}

@@ -13,7 +13,7 @@ from typing import Any
 
 from livepick.config.schema import WrittenConfig
 from livepick.config.yaml_edit import set_key
-from livepick.config.yaml_loader import parse_config, parse_document, read_text
+from livepick.config.yaml_loader import parse_config, read_text
 from livepick.errors import ConfigError
 from livepick.host.atomic_files import write_atomically
 
@@ -127,10 +127,7 @@ def _differences(former: str, new: str, path: Path) -> list[str]:
 def _leaves(text: str, path: Path) -> dict[str, Any]:
     """Return the values of all settings, also of those that are not in the text, by their names."""
     config: WrittenConfig = parse_config(text, path)
-    # A section that is a list, as it is written: a dump hides what is secret in it.
-    written = parse_document(text, path).values
-    lists = {name: value for name, value in written.items() if isinstance(value, list)}
-    return dict(_flat(config.model_dump(mode="json") | lists))
+    return dict(_flat(config.model_dump(mode="json")))
 
 
 def _flat(values: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:

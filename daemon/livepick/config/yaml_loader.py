@@ -139,33 +139,22 @@ def as_yaml(config: WrittenConfig) -> str:
     return yaml.safe_dump(values, sort_keys=False)
 
 
-def as_commented_yaml(
-    sections: Mapping[str, Mapping[str, tuple[Any, str]]], lists: Mapping[str, tuple[Any, str]]
-) -> str:
+def as_commented_yaml(sections: Mapping[str, Mapping[str, tuple[Any, str]]]) -> str:
     """Return a text of sections, in which a comment follows each setting.
 
     Parameters
     ----------
     sections
         For each section and key, the value (as JSON has it) and the comment, in one line.
-    lists
-        Sections that are lists, with their comments.
     """
     rows = []
     for section, settings in sections.items():
         rows.append(f"{section}:")
         for key, (value, comment) in settings.items():
-            rows += [f"  {row}" for row in _commented(key, value, comment)]
-    for section, (value, comment) in lists.items():
-        rows += _commented(section, value, comment)
+            text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=10_000)
+            first, *others = text.rstrip("\n").split("\n")
+            rows += [f"  {first}  # {comment}", *(f"  {row}" for row in others)]
     return "\n".join([*rows, ""])
-
-
-def _commented(key: str, value: Any, comment: str) -> list[str]:
-    """Return the rows of a setting, the first with a comment."""
-    text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=10_000)
-    first, *others = text.rstrip("\n").split("\n")
-    return [f"{first}  # {comment}", *others]
 
 
 def read_text(path: Path, *, remedy: str = _START) -> str:
