@@ -197,3 +197,17 @@ def test_the_example_has_every_setting_of_an_instrument_at_its_default() -> None
     assert set(values["overview"]) == set(Overview.model_fields)
     full = Sessions.model_validate(values["sessions"])
     assert full == plain.sessions
+
+
+def test_notices_reach_the_sessions_and_their_changes_are_merged(tmp_path: Path) -> None:
+    (tmp_path / "mail.url").write_text("json://127.0.0.1/\n")
+    path = written(tmp_path, TEXT + "notify:\n  - url_file: mail.url\n")
+    own = place(tmp_path)
+    write_session_config(own.state, session_text(load_instrument(path), own))
+    config = own.state / SESSION_CONFIG
+    assert load_config(config).notify.to[0].url_file == tmp_path / "mail.url"
+    config.write_text(config.read_text() + "# edited\n")
+    written(tmp_path, TEXT + "notify:\n  - url_file: chat.url\n")
+    write_session_config(own.state, session_text(load_instrument(path), own))
+    assert load_config(config).notify.to[0].url_file == tmp_path / "chat.url"
+    assert "# edited" in config.read_text()
