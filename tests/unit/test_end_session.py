@@ -114,7 +114,7 @@ def test_a_session_goes_on_unless_it_is_told_to_end(scene):
     [
         ("waiting_count", 1),
         ("picked_count", 0),
-        ("last", time.time()),
+        pytest.param("last", time.time(), id="last-now"),
         ("last", None),
         ("unsettled", 1),
         ("available", False),
