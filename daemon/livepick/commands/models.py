@@ -19,6 +19,7 @@ from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
 from livepick.ledger.session_config import session_config
+from livepick.ledger.session_end import waits_for_reopening
 from livepick.models.bundle_on_disk import Bundle
 from livepick.models.prune import prune
 from livepick.models.registry import MODELS, Models
@@ -140,6 +141,8 @@ def _promote(
     else:
         was = f"; before: model {before}" if before is not None else ""
         typer.echo(f"model {version} is used from the next micrograph on{was}")
+        if waits := waits_for_reopening(config.state.directory, config.session.name):
+            typer.echo(waits)
 
 
 # --- what is shown -----------------------------------------------------------------------

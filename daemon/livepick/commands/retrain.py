@@ -16,6 +16,7 @@ from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError, LedgerError, TrainerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
+from livepick.ledger.session_end import waits_for_reopening
 from livepick.ledger.session_rows import RunRow
 
 __all__ = ["next_generation", "retrain"]
@@ -38,7 +39,8 @@ def retrain(
     """
     file = EditableConfig.read(config)
     edit = next_generation(file.text, config, note)
-    run = _running(parse_config(file.text, config).state.directory)
+    written = parse_config(file.text, config)
+    run = _running(written.state.directory)
     if run is not None and not yes:
         _ask(run)
     file.write(edit)
@@ -46,6 +48,8 @@ def retrain(
         f"{config}, line {edit.line}: training.generation is now {edit.value}.\n"
         "A running service applies it within seconds; otherwise the next start does."
     )
+    if waits := waits_for_reopening(written.state.directory, written.session.name):
+        typer.echo(waits)
 
 
 def _running(state: Path) -> RunRow | None:

@@ -19,6 +19,7 @@ __all__ = [
     "SessionEnd",
     "read_session_end",
     "remove_session_end",
+    "waits_for_reopening",
     "write_session_end",
 ]
 
@@ -99,6 +100,16 @@ def read_session_end(state: Path, session: str) -> SessionEnd | None:
         return None
     is_valid = end.session == session and end.reason in get_args(EndReason)
     return end if is_valid else None
+
+
+def waits_for_reopening(state: Path, session: str) -> str:
+    """Return the sentence that a change waits until an ended session is reopened, or an empty text.
+
+    Parameters and errors as in ``read_session_end``.
+    """
+    if read_session_end(state, session) is None:
+        return ""
+    return "The session is over: this waits until it is reopened (livepick end --undo CONFIG)."
 
 
 def write_session_end(state: Path, end: SessionEnd) -> None:

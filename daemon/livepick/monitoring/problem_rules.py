@@ -101,21 +101,20 @@ def _not_responding(health: Health) -> Problem:
 def _lag(status: Status, now: float) -> Problem:
     """Return the problem for delayed picks: level ``bad`` if no picks appear at all."""
     seconds = now - (status.oldest_waiting_at or now)
-    waiting = status.counts.queued + status.counts.picking
+    count = status.counts.queued + status.counts.picking
+    waiting = "1 micrograph is" if count == 1 else f"{count} micrographs are"
     if now - (status.last_picked_at or 0.0) > LAG_SECONDS:
         return Problem(
             "picking_stopped",
             "bad",
-            f"Picking has stopped: {waiting} micrographs are waiting, the oldest for"
-            f" {span(seconds)}.",
+            f"Picking has stopped: {waiting} waiting, the oldest for {span(seconds)}.",
             f"Check the workers (top, nvidia-smi). {SEE_LOG}, then restart livepick. Nothing is"
             " lost.",
         )
     return Problem(
         "picking_behind",
         "attention",
-        f"Picking is falling behind: {waiting} micrographs are waiting, the oldest for"
-        f" {span(seconds)}.",
+        f"Picking is falling behind: {waiting} waiting, the oldest for {span(seconds)}.",
         "Check the load of the machine (top, nvidia-smi). A GPU or more picking.workers would"
         " help.",
     )

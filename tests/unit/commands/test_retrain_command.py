@@ -10,6 +10,7 @@ from livepick.commands.retrain import next_generation
 from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError
 from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.session_end import SessionEnd, write_session_end
 from livepick.ledger.writer import LedgerWriter
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
@@ -128,3 +129,13 @@ def test_a_training_in_progress_is_not_ended_without_a_word(path, capsys, monkey
     monkeypatch.undo()
     assert cli.main(["retrain", str(path), "--yes"]) == 0
     assert "generation: 3" in path.read_text()
+
+
+def test_an_ended_session_trains_only_after_it_is_reopened(path, capsys):
+    """The edit is made, and the command says what it waits for."""
+    state = path.parent / "state"
+    state.mkdir()
+    write_session_end(state, SessionEnd("s", 1.0, "person"))
+    assert cli.main(["retrain", str(path)]) == 0
+    assert "generation: 2" in path.read_text()
+    assert "waits until it is reopened" in capsys.readouterr().out
