@@ -20,17 +20,22 @@ TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of this test
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    """Return a session with two micrographs whose page people may act on."""
-    folder = tmp_path_factory.mktemp("actions")
+def with_actions(folder, *, listen="127.0.0.1:0", **sections):
+    """Return a session with two picked micrographs whose page people may act on."""
     (folder / "token").write_text(f"{TOKEN}\n")
     (folder / "token").chmod(0o600)
-    made = Session(folder, web={"actions": "token", "token_file": "token"})
+    web = {"listen": listen, "actions": "token", "token_file": "token"}
+    made = Session(folder, web=web, **sections)
     made.config.write_text(f"# Krios 1, grid 7\n{made.config.read_text()}")
     made.start()
     made.drop(2)
     made.until(lambda: made.picked() == 2, "2 picked")
+    return made
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    made = with_actions(tmp_path_factory.mktemp("actions"))
     yield made
     made.end()
 

@@ -2,8 +2,8 @@
 
 import pytest
 from chromium import NEEDS_CHROMIUM, pages
-from session import Session, free_port
-from test_page_actions import TOKEN, fits, open_signed_in, press_enter
+from session import free_port
+from test_page_actions import fits, open_signed_in, press_enter, with_actions
 
 from livepick.config.yaml_loader import load_config
 
@@ -12,15 +12,12 @@ pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """Return a session with a general model and a blob picker, two micrographs picked."""
-    folder = tmp_path_factory.mktemp("actions-of-a-session")
-    (folder / "token").write_text(f"{TOKEN}\n")
-    (folder / "token").chmod(0o600)
-    web = {"listen": f"127.0.0.1:{free_port()}", "actions": "token", "token_file": "token"}
-    made = Session(folder, web=web, bootstrap={"picks": "general"})
-    made.start()
-    made.drop(2)
-    made.until(lambda: made.picked() == 2, "2 picked")
+    """Return a session with a general model and a blob picker; its port stays when it ends."""
+    made = with_actions(
+        tmp_path_factory.mktemp("actions-of-a-session"),
+        listen=f"127.0.0.1:{free_port()}",
+        bootstrap={"picks": "general"},
+    )
     yield made
     made.end()
 
