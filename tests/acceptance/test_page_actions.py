@@ -9,13 +9,16 @@ import threading
 import pytest
 from chromium import NEEDS_CHROMIUM, pages, until
 from PIL import Image
-from session import Session, livepick
+from session import Session, impatient, livepick
 
 from livepick.config.yaml_loader import load_config
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of this test
+
+QUICK = impatient({"picking.output_sync.TABLE_SECONDS": 1})
+"""Lists of micrographs are written again at once, and not after a minute."""
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
@@ -27,7 +30,7 @@ def with_actions(folder, *, listen="127.0.0.1:0", **sections):
     web = {"listen": listen, "actions": "token", "token_file": "token"}
     made = Session(folder, web=web, **sections)
     made.config.write_text(f"# Krios 1, grid 7\n{made.config.read_text()}")
-    made.start()
+    made.start(program=QUICK)
     made.drop(2)
     made.until(lambda: made.picked() == 2, "2 picked")
     return made
@@ -143,7 +146,7 @@ def put_classes(session):
     assert session.stop() == 0
     with Database.writable(session.state / LEDGER) as database:
         LedgerWriter(database).session.run_changed(3, "f", "kept_aside")
-    session.start()
+    session.start(program=QUICK)
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -197,8 +200,8 @@ def test_a_micrograph_is_excluded_and_comes_back(look, session, width):
     page.get_by_text("Done: exclude: mic_0001.mrc").wait_for()
     session.until(lambda: "mic_0001" not in good.read_text(), "it left the list")
     assert "mic_0002" in good.read_text()
-    table = (session.output / "micrographs.csv").read_text()
-    assert "excluded by Ada" in table
+    table = session.output / "micrographs.csv"
+    session.until(lambda: "excluded by Ada" in table.read_text(), "the table says by whom")
     page.goto(f"http://{session.address}/")
     page.locator("[data-full] .name", has_text="mic_0001.mrc").click()
     page.locator("#threshold").wait_for()
@@ -285,7 +288,7 @@ def test_a_new_token_signs_out_and_a_command_excludes_too(look, session):
     page.goto("about:blank")
 
     assert session.stop() == 0
-    session.start()
+    session.start(program=QUICK)
     assert rows()["mic_0002.mrc"].person_verdict == "excluded"
     assert livepick("include", session.config, "mic_0002.mrc", "--by-figures").returncode == 0
     session.until(lambda: rows()["mic_0002.mrc"].quality_verdict == "good", "good again")

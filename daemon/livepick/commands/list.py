@@ -83,7 +83,8 @@ def _print(values: dict[str, Any], instrument: Instrument, *, runs: bool) -> Non
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console()
+    # A path is one word to copy, so no line is broken within one.
+    console = Console(highlight=False, soft_wrap=True)
     top = values["headline"]
     console.print(Text(f"{top['sentence']} {top['remedy']}".strip(), _STYLES.get(top["level"], "")))
     if not runs:

@@ -80,7 +80,7 @@ def series(metrics):
         (sample.name.removeprefix("livepick_gpu_"), sample.labels["gpu"]): sample.value
         for family in metrics.registry.collect()
         for sample in family.samples
-        if sample.name.startswith("livepick_gpu_")
+        if sample.name.startswith("livepick_gpu_") and "gpu" in sample.labels
     }
 
 

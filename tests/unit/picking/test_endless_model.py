@@ -9,10 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from factories import publish_blob, publish_bundle
-from livepick.commands import models as models_command
 from livepick.core.contracts.bundle import read_card
 from livepick.errors import MemoryLimitError, ModelError, TimeLimitError
 from livepick.models.bundle_on_disk import Bundle
+from livepick.picking import promote_by_person
 from livepick.picking.engine import local
 from livepick.picking.job_limits import JobLimits
 from livepick.picking.onnx_session import graph_scores, load_model
@@ -78,9 +78,9 @@ def test_an_endless_model_is_rejected_by_its_trial(engine, endless):
 
 
 def test_an_endless_model_is_not_promoted_by_hand(endless, monkeypatch):
-    monkeypatch.setattr(models_command, "TRY_SECONDS", 6.0)
+    monkeypatch.setattr(promote_by_person, "TRY_SECONDS", 6.0)
     with pytest.raises(ModelError, match="model 7 takes more than 6 s for a small image"):
-        models_command._try(Bundle(endless, read_card(endless)))
+        promote_by_person._try(Bundle(endless, read_card(endless)))
 
 
 def run_without_memory(bundle):
