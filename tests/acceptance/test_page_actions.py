@@ -9,16 +9,13 @@ import threading
 import pytest
 from chromium import NEEDS_CHROMIUM, pages, until
 from PIL import Image
-from session import Session, impatient, livepick
+from session import Session, livepick
 
 from livepick.config.yaml_loader import load_config
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.writer import LedgerWriter
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of this test
-
-QUICK = impatient({"picking.output_sync.TABLE_SECONDS": 1})
-"""Lists of micrographs are written again at once, and not after a minute."""
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
@@ -30,7 +27,7 @@ def with_actions(folder, *, listen="127.0.0.1:0", **sections):
     web = {"listen": listen, "actions": "token", "token_file": "token"}
     made = Session(folder, web=web, **sections)
     made.config.write_text(f"# Krios 1, grid 7\n{made.config.read_text()}")
-    made.start(program=QUICK)
+    made.start()
     made.drop(2)
     made.until(lambda: made.picked() == 2, "2 picked")
     return made
@@ -146,7 +143,7 @@ def put_classes(session):
     assert session.stop() == 0
     with Database.writable(session.state / LEDGER) as database:
         LedgerWriter(database).session.run_changed(3, "f", "kept_aside")
-    session.start(program=QUICK)
+    session.start()
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -188,29 +185,41 @@ def test_without_a_script_all_of_it_works(look, session):
     assert load_config(session.config).training.generation == 1
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-def test_a_micrograph_is_excluded_and_comes_back(look, session, width):
-    """It leaves the list of good ones, and the page says who excluded it; restarts keep it."""
-    good = session.output / "good_micrographs.star"
-    session.until(lambda: good.exists() and "mic_0001" in good.read_text(), "the list")
-    page = open_signed_in(look, "/", width=width)
+def choose(page, button, done):
+    """Ask for a verdict in the full view of the first micrograph, and confirm it."""
     page.locator("[data-full] .name", has_text="mic_0001.mrc").click()
-    page.get_by_role("button", name="Exclude…").click()
+    page.get_by_role("button", name=button).click()
+    assert fits(page)
     page.get_by_role("button", name="Make this change").click()
-    page.get_by_text("Done: exclude: mic_0001.mrc").wait_for()
+    page.get_by_text(done).wait_for()
+
+
+def test_a_micrograph_is_excluded_and_comes_back(look, session):
+    """It leaves the list of good ones, and the page says who excluded it."""
+    good, table = (session.output / name for name in ("good_micrographs.star", "micrographs.csv"))
+    session.until(lambda: good.exists() and "mic_0001" in good.read_text(), "the list")
+    page = open_signed_in(look, "/")
+    choose(page, "Exclude…", "Done: exclude: mic_0001.mrc")
+    # These tables are written once a minute.
     session.until(lambda: "mic_0001" not in good.read_text(), "it left the list")
     assert "mic_0002" in good.read_text()
-    table = session.output / "micrographs.csv"
     session.until(lambda: "excluded by Ada" in table.read_text(), "the table says by whom")
     page.goto(f"http://{session.address}/")
     page.locator("[data-full] .name", has_text="mic_0001.mrc").click()
     page.locator("#threshold").wait_for()
     assert "excluded by Ada at 20" in page.locator(".judged").first.inner_text()
-
-    page.get_by_role("button", name="Judge by its figures…").click()
-    page.get_by_role("button", name="Make this change").click()
-    page.get_by_text("Done:").wait_for()
+    page.goto(f"http://{session.address}/")
+    choose(page, "Judge by its figures…", "Done:")
     session.until(lambda: "mic_0001" in good.read_text(), "it is in the list again")
+
+
+def test_a_micrograph_is_excluded_on_a_phone(look, session):
+    page = open_signed_in(look, "/", width=400)
+    choose(page, "Exclude…", "Done: exclude: mic_0001.mrc")
+    page.goto(f"http://{session.address}/")
+    choose(page, "Judge by its figures…", "Done:")
+    verdict = session.rows()["mic_0001.mrc"].person_verdict
+    assert verdict is None
 
 
 def test_a_stale_page_changes_nothing_and_loses_nothing(look, session):
@@ -288,7 +297,7 @@ def test_a_new_token_signs_out_and_a_command_excludes_too(look, session):
     page.goto("about:blank")
 
     assert session.stop() == 0
-    session.start(program=QUICK)
+    session.start()
     assert rows()["mic_0002.mrc"].person_verdict == "excluded"
     assert livepick("include", session.config, "mic_0002.mrc", "--by-figures").returncode == 0
     session.until(lambda: rows()["mic_0002.mrc"].quality_verdict == "good", "good again")
