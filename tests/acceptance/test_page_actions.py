@@ -215,11 +215,12 @@ def test_a_micrograph_is_excluded_and_comes_back(look, session):
 
 def test_a_micrograph_is_excluded_on_a_phone(look, session):
     page = open_signed_in(look, "/", width=400)
+    rows = session.rows
     choose(page, "Exclude…", "Done: exclude: mic_0001.mrc")
+    session.until(lambda: rows()["mic_0001.mrc"].person_verdict == "excluded", "excluded")
     page.goto(f"http://{session.address}/")
     choose(page, "Judge by its figures…", "Done:")
-    verdict = session.rows()["mic_0001.mrc"].person_verdict
-    assert verdict is None
+    session.until(lambda: rows()["mic_0001.mrc"].person_verdict is None, "back to its figures")
 
 
 def test_a_stale_page_changes_nothing_and_loses_nothing(look, session):
