@@ -57,7 +57,7 @@ QUIET_SECONDS = 3.0
 the folders until what it has found is in the ledger."""
 
 Turn = Literal["ended", "reopened"]
-"""What the service has to do: rest or exit, or start again."""
+"""Next step of the service: rest, exit, or start again."""
 
 _log = logging.getLogger(__name__)
 

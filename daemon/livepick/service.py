@@ -150,7 +150,7 @@ _log = logging.getLogger(__name__)
 
 
 class Outcome(enum.Enum):
-    """How a service has ended."""
+    """Reasons for which a service has ended."""
 
     STOPPED = enum.auto()
     """It was told to stop, or to exit at the end of the session."""

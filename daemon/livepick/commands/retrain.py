@@ -17,7 +17,7 @@ from livepick.errors import ConfigError, LedgerError, TrainerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_end import waits_for_reopening
-from livepick.ledger.session_rows import RunRow
+from livepick.ledger.session_rows import RunRow, run_in_progress
 
 __all__ = ["next_generation", "retrain"]
 
@@ -56,14 +56,13 @@ def _running(state: Path) -> RunRow | None:
     """Return the training run in progress; None if there is none, or no ledger that tells."""
     try:
         with Database.read_only(state / LEDGER) as database:
-            runs = LedgerReader(database).runs()
+            return run_in_progress(LedgerReader(database).runs())
     except LedgerError:
         return None
-    return next((run for run in runs if run.state == "running"), None)
 
 
 def _ask(run: RunRow) -> None:
-    """Ask whether a training in progress may end; exit if it may not."""
+    """Ask for consent to end the training in progress; exit without it."""
     since = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(run.started_at))
     sentence = (
         f"Training run {run.version:04d} is in progress since {since}. Another training ends it,"

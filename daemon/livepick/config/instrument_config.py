@@ -71,7 +71,7 @@ class Instrument:
     web: Web
     """The overview page."""
     defaults: dict[str, dict[str, Any]]
-    """What is written for all sessions, as JSON has it; folders are absolute."""
+    """Settings of all sessions, as JSON values; folders are absolute."""
     document: Document
     """The file, for the lines of its settings."""
 

@@ -40,7 +40,7 @@ class NotifySocket:
         self.is_ready = False
         """True once the process has said so."""
         self.sentence = ""
-        """What the process does, in its own words."""
+        """Current activity of the process, in its own words."""
         self.heard_at = time.monotonic()
         """Time of the last sign of life, on the monotonic clock."""
         self.ready_by = self.heard_at + START_SECONDS

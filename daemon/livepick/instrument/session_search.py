@@ -53,7 +53,7 @@ class Sighting:
     """Fault of ``livepick.yaml`` or of the instrument's config, which keeps the last good config
     in use."""
     end: SessionEnd | None = None
-    """How it ended; None: it is not over."""
+    """End of the session; None: it is not over."""
 
     @property
     def name(self) -> str:

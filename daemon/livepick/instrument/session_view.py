@@ -34,7 +34,7 @@ WORDS: Final[dict[SessionState, str]] = {
 """States in words."""
 
 Words = tuple[Level, str, str]
-"""How serious something is, a sentence, and a remedy."""
+"""Level of a problem, a sentence, and a remedy."""
 
 HANGS_SECONDS = 60.0
 """A search that takes longer is reported."""
@@ -55,7 +55,7 @@ class SessionView:
     state: SessionState
     level: Level
     sentence: str
-    """What it does or lacks."""
+    """Current activity, or the reason why there is none."""
     remedy: str
     found_at: float
     newest_at: float | None

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -20,6 +21,7 @@ __all__ = [
     "RunState",
     "Session",
     "SkippedFiles",
+    "run_in_progress",
 ]
 
 JUDGEMENT = "verdict"
@@ -54,6 +56,11 @@ class RunRow:
             row["ended_at"],
             _judgement_of(row),
         )
+
+
+def run_in_progress(runs: Iterable[RunRow]) -> RunRow | None:
+    """Return the training run in progress; None if there is none."""
+    return next((run for run in runs if run.state == "running"), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is said about a session that is ending or over."""
+"""Headline of a session that is ending or over."""
 
 from livepick.ledger.rows import Counts
 from livepick.ledger.session_end import SessionEnd

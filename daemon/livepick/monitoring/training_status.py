@@ -10,7 +10,7 @@ from livepick.core.contracts.bundle import ModelCard, bundle_name
 from livepick.core.contracts.progress import ProgressReader
 from livepick.core.contracts.run import RUNS
 from livepick.ledger.rows import Counts
-from livepick.ledger.session_rows import RunRow
+from livepick.ledger.session_rows import RunRow, run_in_progress
 from livepick.monitoring.stage_names import STAGE_NAMES
 from livepick.retraining.eta import RunProgress, forecast
 from livepick.retraining.fingerprints import is_for_settings
@@ -57,7 +57,7 @@ def training_status(
     """
     fingerprint = config.training_fingerprint()
     ours = [run for run in runs if is_for_settings(run.fingerprint, fingerprint)]
-    under_way = next((run for run in ours if run.state == "running"), None)
+    under_way = run_in_progress(ours)
     fits = model is not None and is_for_settings(model.fingerprint, fingerprint)
     if model is not None and model.kind == "trained" and fits and under_way is None:
         return TrainingStatus(

@@ -20,7 +20,7 @@ class Notice:
     """A message."""
 
     key: str
-    """What it is about. There is at most one of each in a session."""
+    """Kind of the event. There is at most one of each in a session."""
     subject: str
     body: str
     is_bad: bool = False

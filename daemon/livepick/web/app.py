@@ -78,7 +78,7 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class ActionSources:
-    """What changes on the page need."""
+    """Objects that changes on the page need."""
 
     config_file: Path
     sign_ins: SignIns

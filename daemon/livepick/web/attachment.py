@@ -13,7 +13,7 @@ MOST_CHARACTERS = 120
 """Maximum length of a name: most file systems allow 255 bytes."""
 
 _UNSAFE = re.compile(r"[^\w.+-]+")
-"""What some system gives a meaning of its own: separators, wildcards, quotes, blanks."""
+"""Characters with a meaning of their own in some system: separators, wildcards, quotes, blanks."""
 
 
 def attachment(session: str, name: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from livepick.config.yaml_edit import Value
 from livepick.config.yaml_loader import load_config
 from livepick.core.formats.header import printable
 from livepick.errors import LedgerWriteError
+from livepick.ledger.session_rows import run_in_progress
 from livepick.web.forms import Form
 from livepick.web.page import Sources
 from livepick.web.proposal import Proposal
@@ -119,8 +120,8 @@ class ConfigAction:
 
     def running(self) -> int | None:
         """Return the number of the training run in progress; None: there is none."""
-        runs = self._sources.ledger.runs()
-        return next((run.version for run in runs if run.state == "running"), None)
+        run = run_in_progress(self._sources.ledger.runs())
+        return None if run is None else run.version
 
 
 def run_in_words(sources: Sources, run: int) -> str:
