@@ -354,6 +354,7 @@ def turn(folder, monkeypatch, *, until=lambda: False, turns=20):
     """Let the dispatch loop turn for a while; each turn has its looks and writes."""
     monkeypatch.setattr(output_losses, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(output_losses, "SHARE", 1e6)
+    monkeypatch.setattr(output_losses, "PAUSE_SHARE", 1e6)
     monkeypatch.setattr(output_sync, "LIST_SECONDS", 0.0)
     monkeypatch.setattr(output_sync, "TABLE_SECONDS", 0.0)
     for _ in range(turns):
@@ -449,7 +450,7 @@ def test_files_that_are_deleted_under_way_are_written_again(make, monkeypatch, l
     before = {file: (folder.out / file).read_bytes() for file in folder.files()}
     for file in lost:
         (folder.out / file).unlink()
-    turn(folder, monkeypatch, until=lambda: folder.files() == set(before), turns=200)
+    turn(folder, monkeypatch, until=lambda: folder.files() == set(before), turns=6000)
     after = {file: (folder.out / file).read_bytes() for file in folder.files()}
     assert after.keys() == before.keys()
     assert {name for name in after if after[name] != before[name]} <= {"cryosparc/picks.csg"}
@@ -464,7 +465,7 @@ def test_an_output_folder_that_is_emptied_under_way_is_written_again(make, monke
     else:
         for path in folder.out.glob("*" if how == "records too" else "[!.]*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    turn(folder, monkeypatch, until=lambda: folder.files() == before, turns=200)
+    turn(folder, monkeypatch, until=lambda: folder.files() == before, turns=6000)
     assert folder.files() == before
     again = make().start()
     assert again.outputs.obstacles == []
@@ -475,7 +476,9 @@ def test_a_report_that_is_deleted_is_not_looked_for_for_ever(make, monkeypatch, 
     folder = make().pick("a.mrc").start()
     folder.rewrite("session_report.html", b"report")
     (folder.out / "session_report.html").unlink()
-    turn(folder, monkeypatch)
+    # The look at the start is followed by a pause, of seconds if it was a slow one.
+    turn(folder, monkeypatch, until=lambda: "has been deleted" in caplog.text, turns=6000)
+    turn(folder, monkeypatch, turns=50)
     assert caplog.text.count("has been deleted") == 1
 
 
