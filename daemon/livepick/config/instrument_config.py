@@ -274,6 +274,8 @@ def _own_settings(instrument: Instrument, place: Place) -> list[tuple[str, str, 
     if sessions.external_url is not None or web.external_url is not None:
         url = sessions.external_url and sessions.external_url.replace("{port}", str(place.port))
         settings.append(("web", "external_url", url, "sessions.external_url"))
+    if overview := web.external_url or (f":{web.port}" if web.port else None):
+        settings.append(("web", "overview_url", overview, "web.listen"))
     return settings
 
 

@@ -29,6 +29,10 @@ class Web(Section):
     """URL at which a proxy shows the page, such as https://cryoem.example.org/krios1/. Requests
     with its host are accepted, and links that livepick hands out begin with it. None: no proxy."""
 
+    overview_url: str | None = Field(default=None, json_schema_extra=RESTART)
+    """URL of a page about all sessions, to which the page links; ``:PORT`` is a port of the host by
+    which the page is reached. None: no link."""
+
     web_config_file: Folder | None = Field(default=None, json_schema_extra=RESTART)
     """File with TLS and passwords, in the format of Prometheus's exporters. It is read again when
     it changes."""
@@ -103,6 +107,19 @@ class Web(Section):
                 " is reached, without ? and #, such as https://cryoem.example.org/krios1/"
             )
         return url.rstrip("/") + "/"
+
+    @field_validator("overview_url")
+    @classmethod
+    def _is_link(cls, url: str | None) -> str | None:
+        """Refuse what is neither a URL nor a port."""
+        if url is None or re.fullmatch(r"https?://[!-~]+", url):
+            return url
+        if re.fullmatch(r":[0-9]{1,5}", url) and 0 < int(url[1:]) < 65536:
+            return url
+        raise contradiction(
+            f"web.overview_url is {url!r}; it must be an http or https URL, or the port of an"
+            " overview on the same host, such as :9476"
+        )
 
     @model_validator(mode="after")
     def _is_protected(self) -> Self:

@@ -28,6 +28,7 @@ from livepick.web.accepted_hosts import accepted_hosts
 from livepick.web.address_file import SOCKET, AddressFile, page_url
 from livepick.web.connections import Limits
 from livepick.web.guard import Guard
+from livepick.web.host_header import other_port
 from livepick.web.jinja import render_template
 from livepick.web.page_thread import PageThread
 from livepick.web.protection import Protection
@@ -224,9 +225,6 @@ class Overview:
     def _linker(self, request: Request) -> Callable[[SessionView], str]:
         """Return a function that returns the URL of a session's page, as this browser sees it."""
         external = self._instrument.sessions.external_url
-        scheme = "https" if self._protection.tls() is not None else "http"
-        given = request.headers.get("host", "")
-        host = given.partition("]")[0] + "]" if given.startswith("[") else given.partition(":")[0]
 
         def link(view: SessionView) -> str:
             if view.port is None or not view.has_page:
@@ -234,7 +232,7 @@ class Overview:
             if external is not None:
                 return external.replace("{port}", str(view.port))
             # Behind a proxy, the ports of the sessions are not reached by the proxy's name.
-            return "" if self._instrument.web.external_url else f"{scheme}://{host}:{view.port}/"
+            return "" if self._instrument.web.external_url else other_port(request, view.port)
 
         return link
 

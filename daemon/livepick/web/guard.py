@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from livepick.host.loopback import is_loopback
+from livepick.web.host_header import host_name
 from livepick.web.http_protocol import MOST_HEADER_BYTES
 from livepick.web.passwords import TooBusyError
 from livepick.web.protection import Protection
@@ -139,7 +140,7 @@ class Guard:
         if self._accepts_host is None:
             return True
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
-        return len(hosts) == 1 and self._accepts_host(_host_name(hosts[0]))
+        return len(hosts) == 1 and self._accepts_host(host_name(hosts[0]))
 
 
 class _Ending:
@@ -186,11 +187,6 @@ class _Ending:
                     pass
         except TimeoutError:
             return
-
-
-def _host_name(host: str) -> str:
-    """Return the name in a ``Host`` header: without its port, an IPv6 address without brackets."""
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 def _too_large(scope: Scope) -> HTTPStatus | None:

@@ -117,13 +117,24 @@ class Sections:
         """Read what takes long in a session of 100,000 micrographs, before the first request."""
         self._sources.queries.timeline()
 
-    def page(self) -> str:
-        """Return the whole page."""
+    def page(self, other_port: Callable[[int], str]) -> str:
+        """Return the whole page.
+
+        Parameters
+        ----------
+        other_port
+            Returns the URL of another port of the host, as the browser sees it.
+        """
         parts = self.parts()
+        config = self._sources.config()
+        overview = config.web.overview_url or ""
+        if overview.startswith(":"):
+            overview = other_port(int(overview[1:]))
         return render_template(
             "index.html",
             parts={name: (parts[name], digest(parts[name])) for name in SECTIONS},
-            session=self._sources.config().session.name,
+            session=config.session.name,
+            overview=overview,
             now=(now := time.time()),
             zone=zone(now),
             has_actions=self._has_actions,

@@ -4,6 +4,7 @@ What reads the ledger or a disk runs in the page's thread; metrics and health ch
 """
 
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
@@ -35,6 +36,7 @@ from livepick.monitoring.metrics.scrapes import SCRAPE_HEADER
 from livepick.web.client import HEADLINE
 from livepick.web.embedded_pictures import read_picture
 from livepick.web.filter_query import MOST_SEARCHED, unix_seconds
+from livepick.web.host_header import other_port
 from livepick.web.live_updates import Live
 from livepick.web.micrograph_view import candidates_json, tile_of
 from livepick.web.page import NEWEST, SECTIONS, WHOLE, Sections, Sources, Span
@@ -141,8 +143,9 @@ def for_programs(
 def for_page(sections: Sections, live: Live, page_thread: PageThread) -> list[Route]:
     """Return the routes of the page, its parts, its search and its change events."""
 
-    async def index(_: Request) -> Response:
-        return HTMLResponse(await page_thread.call(sections.page), headers=NO_CACHE)
+    async def index(request: Request) -> Response:
+        html = await page_thread.call(sections.page, functools.partial(other_port, request))
+        return HTMLResponse(html, headers=NO_CACHE)
 
     async def section(request: Request) -> Response:
         name = request.path_params["name"]

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from livepick.config.web_section import Web
+from livepick.web.host_header import host_name
 
 __all__ = ["SessionCookie"]
 
@@ -76,8 +77,7 @@ class SessionCookie:
         """Return the path of the page in the browser, and True if the browser uses TLS."""
         external = self._web.external_url
         host = request.headers.get("host", "").lower()
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if external is not None and name == (self._web.external_host or ""):
+        if external is not None and host_name(host) == (self._web.external_host or ""):
             parts = urllib.parse.urlsplit(external)
             if not (
                 request.scope["scheme"] == "http" and _is_direct(request, parts.netloc, self._web)

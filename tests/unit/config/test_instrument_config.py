@@ -56,6 +56,21 @@ def test_a_session_has_the_settings_of_its_instrument_and_its_own_folders(
     assert (config.particle.diameter_angstrom, config.training.epochs) == (160, 20)
 
 
+@pytest.mark.parametrize(
+    ("web", "link"),
+    [
+        ("listen: 127.0.0.1:9850", ":9850"),
+        ("external_url: https://cryoem.example.org/krios1", "https://cryoem.example.org/krios1/"),
+        ("listen: 127.0.0.1:0", None),
+    ],
+)
+def test_a_session_links_to_the_overview(tmp_path: Path, web: str, link: str | None) -> None:
+    """With a free port, nobody knows it before the start."""
+    instrument = load_instrument(written(tmp_path, f"{TEXT}web:\n  {web}\n"))
+    config = parse_config(session_text(instrument, place(tmp_path)), tmp_path / "session.yaml")
+    assert config.web.overview_url == link
+
+
 def test_each_setting_of_a_session_says_where_it_comes_from(
     tmp_path: Path, instrument: Instrument
 ) -> None:

@@ -76,6 +76,14 @@ def test_an_address_that_others_can_reach_is_refused(tmp_path: Path, host: str) 
     assert web.web_config_file == tmp_path / "w.yml"
 
 
+@pytest.mark.parametrize("url", ["krios1:9476", ":0", ":65536", "javascript:alert(1)", "http://"])
+def test_a_link_to_an_overview_is_a_url_or_a_port(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"overview_url is .* must be an http or https URL"):
+        load_config(_config(tmp_path, f"overview_url: '{url}'"))
+    for good in (":9476", "https://cryoem.example.org/"):
+        assert load_config(_config(tmp_path, f"overview_url: '{good}'")).web.overview_url == good
+
+
 @pytest.mark.parametrize(
     ("text", "lacks"),
     [

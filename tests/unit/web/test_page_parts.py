@@ -441,9 +441,25 @@ def test_times_have_a_zone(page, monkeypatch):
     monkeypatch.setenv("TZ", "Etc/GMT-2")
     time.tzset()
     try:
-        html, whole = page.part("newest"), page.sections.page()
+        html, whole = page.part("newest"), page.sections.page("http://krios1:{}/".format)
     finally:
         monkeypatch.undo()
         time.tzset()
     assert re.search(r"\d\d:\d\d UTC\+2</time>", html)
     assert "times in UTC+2" in whole
+
+
+@pytest.mark.parametrize(
+    ("overview", "link"),
+    [
+        (":9850", "http://krios1:9850/"),
+        ("https://cryoem.example.org/", "https://cryoem.example.org/"),
+        (None, None),
+    ],
+)
+def test_a_session_of_an_instrument_links_to_all_sessions(make_config, overview, link):
+    made = Page(make_config(web={"overview_url": overview}))
+    with made.ledger.database, made.shared:
+        html = made.sections.page("http://krios1:{}/".format)
+    assert (f'<a href="{link}">All sessions</a>' in html) == (link is not None)
+    assert ("All sessions" in html) == (link is not None)

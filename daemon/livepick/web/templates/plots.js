@@ -3,6 +3,7 @@
 
 const ROW_PX = 78; // height of one plot over time, without its axis
 const AXIS_PX = 46;
+const LEAST_SECONDS = 10; // of the time axis, whose numbers have no fractions
 const SIDE_PX = 52; // for the numbers of the vertical axis
 const BARS_PX = { wide: 110, narrow: 56 }; // for the histogram at the right
 const VERDICTS = ["good", "doubtful", "bad"];
@@ -72,7 +73,8 @@ function addPlot(state, look, at, figure) {
   const isFirst = state.plots.length === 0;
   const axis = figure ? figure.axis : [0, 1];
   const bars = place.clientWidth < 600 ? BARS_PX.narrow : BARS_PX.wide;
-  const margin = Math.max(1, 0.01 * (data.until - data.from));
+  const span = data.until - data.from;
+  const margin = Math.max(1, 0.01 * span, (LEAST_SECONDS - span) / 2);
   const plot = new uPlot({
     width: place.clientWidth,
     height: figure ? ROW_PX : ROW_PX / 2 + AXIS_PX,
