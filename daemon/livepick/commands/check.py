@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.instrument_config import is_instrument, load_instrument
 from livepick.config.web_config import check_exposure, read_protection
 from livepick.config.yaml_loader import load_config
@@ -27,6 +28,7 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "fault": ("FA
 def check(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
     *,
+    session: SessionOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of lines.")
     ] = False,
@@ -37,6 +39,7 @@ def check(
     failure), or 78 if the config itself is invalid.
     """
     try:
+        config_path = named_config(config_path, session, or_instrument=True)
         tests = _checks(config_path)
     except ConfigError as error:
         if as_json:

@@ -15,6 +15,7 @@ import typer
 
 from livepick.classes.class_order import make_order
 from livepick.classes.session_classes import COMMAND
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.last_known_good import read_settings
 from livepick.config.schema import Config
 from livepick.core.contracts.class_averages import (
@@ -56,6 +57,7 @@ POLL_SECONDS = 0.2
 def classes(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
     *,
+    session: SessionOption = None,
     output: Annotated[
         Path,
         typer.Option(metavar="FILE", help="Path of the picture."),
@@ -67,7 +69,7 @@ def classes(
     service runs, and afterwards; the session is not changed. If the config is invalid, the settings
     that were last valid are used.
     """
-    session = session_config(read_settings(config).config)
+    settings = session_config(read_settings(named_config(config, session)).config)
     _refuse_other_file(output)
     if missing := missing_packages():
         raise TrainerError(
@@ -77,7 +79,7 @@ def classes(
     with tempfile.TemporaryDirectory(prefix="livepick-") as temporary:
         folder = Path(temporary) / CLASSES / "now"
         folder.mkdir(parents=True)
-        order = _order(session)
+        order = _order(settings)
         order.write(folder)
         typer.echo(f"{order.particles:,} picks of {len(order.micrographs)} micrographs", err=True)
         result = _make(folder)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.last_known_good import CONFIG_COPY, read_settings
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
@@ -24,6 +25,7 @@ def cryosparc_push(
     *,
     project: Annotated[str, typer.Option(metavar="P3", help="Project of the new job.")],
     workspace: Annotated[str, typer.Option(metavar="W1", help="Workspace of the new job.")],
+    session: SessionOption = None,
     exposures: Annotated[
         str,
         typer.Option(
@@ -42,11 +44,11 @@ def cryosparc_push(
     CRYOSPARC_PASSWORD, or CRYOSPARC_LICENSE_ID. This was tested with a substitute for the server
     only.
     """
-    settings = read_settings(config / CONFIG_COPY if config.is_dir() else config)
-    session = session_config(settings.config)
-    particle = session.particle
+    named = config / CONFIG_COPY if config.is_dir() else named_config(config, session)
+    settings = session_config(read_settings(named).config)
+    particle = settings.particle
     server = connect()
-    with Database.read_only(session.state.directory / LEDGER) as database:
+    with Database.read_only(settings.state.directory / LEDGER) as database:
         ledger = LedgerReader(database)
         pushed = push(
             server,

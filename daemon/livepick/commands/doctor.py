@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from livepick import __version__
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.host.lock import holder
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.doctor import machine
@@ -23,6 +24,8 @@ def doctor(
     config_path: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="The session's configuration file.")
     ],
+    *,
+    session: SessionOption = None,
 ) -> None:
     """Print what livepick, this machine and the session are like, to attach to a report.
 
@@ -31,7 +34,7 @@ def doctor(
     removed; paths, names of micrographs and addresses of machines are not: read it before you send
     it. The exit status is 0.
     """
-    facts = read_facts(config_path)
+    facts = read_facts(named_config(config_path, session, or_instrument=True))
     text = (
         f"livepick doctor {__version__}, {time.strftime('%Y-%m-%d %H:%M:%S %z')}\n"
         "Read it before you send it: paths, file names and addresses of machines are in it.\n\n"

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from livepick.config.instrument_config import is_instrument
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.schema import WrittenConfig
 from livepick.config.session_end_edit import end_session, reopen_session
 from livepick.config.yaml_edit import EditableConfig
 from livepick.config.yaml_loader import parse_config
-from livepick.instrument.named_session import config_of_session
 from livepick.ledger.session_end import read_session_end, remove_session_end
 
 __all__ = ["end"]
@@ -27,6 +26,7 @@ def end(
         ),
     ] = None,
     *,
+    named: SessionOption = None,
     undo: Annotated[bool, typer.Option("--undo", help="Reopen the session instead.")] = False,
 ) -> None:
     """End a session: set session.ended in CONFIG to true.
@@ -35,10 +35,7 @@ def end(
     report, releases its workers, and stays up with its page. Micrographs that land later are
     counted, not picked, until --undo.
     """
-    if is_instrument(config):
-        config = config_of_session(config, session)
-    elif session is not None:
-        raise typer.BadParameter(f"{config} has one session only", param_hint="SESSION")
+    config = named_config(config, session or named)
     file = EditableConfig.read(config)
     present = parse_config(file.text, config)
     if undo:

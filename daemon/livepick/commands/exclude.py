@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.yaml_loader import load_config
 from livepick.core.formats.header import printable
 from livepick.errors import LedgerError
@@ -26,13 +27,13 @@ Micrographs = Annotated[
 ]
 
 
-def exclude(config: Config, micrographs: Micrographs) -> None:
+def exclude(config: Config, micrographs: Micrographs, *, session: SessionOption = None) -> None:
     """Exclude micrographs from the lists of good ones, whatever their figures.
 
     The verdict stays over restarts, repicking, and the loss of the ledger. livepick include takes
     it back.
     """
-    judge_by_hand(config, micrographs, "excluded")
+    judge_by_hand(named_config(config, session), micrographs, "excluded")
 
 
 def judge_by_hand(path: Path, names: list[str], verdict: Word | None) -> None:

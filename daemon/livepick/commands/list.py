@@ -112,8 +112,14 @@ def _print(values: dict[str, Any], instrument: Instrument, *, runs: bool) -> Non
                 _ago(each["newest_at"]),
             )
         console.print(table)
-    place = str(instrument.sessions.state / SESSION_CONFIG).replace(PLACEHOLDER, "SESSION")
-    console.print(Text(f"Config of a session, for the other commands: {place}", "dim"))
+    place = str(instrument.sessions.state / SESSION_CONFIG).replace(PLACEHOLDER, "NAME")
+    console.print(
+        Text(
+            f"Of one session: livepick status {instrument.path} --session NAME, and so with all"
+            f" other commands. Its config: {place}",
+            "dim",
+        )
+    )
 
 
 def _number(value: int | None) -> str:

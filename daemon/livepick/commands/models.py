@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.schema import Config
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ModelError
@@ -45,11 +46,13 @@ _Note = Annotated[str, typer.Option(metavar="TEXT", help="Reason, stored with th
 def list_models(
     config_path: _Config,
     *,
+    session: SessionOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, for scripts.")
     ] = False,
 ) -> None:
     """List the models of a session; a star marks the current one."""
+    config_path = named_config(config_path, session)
     config, registry = _open(config_path)
     found = summarize_models(registry, config)
     if as_json:
@@ -61,8 +64,9 @@ def list_models(
 
 
 @models.command("show")
-def show_model(config_path: _Config, version: _Version) -> None:
+def show_model(config_path: _Config, version: _Version, *, session: SessionOption = None) -> None:
     """Show everything that is known about a model."""
+    config_path = named_config(config_path, session)
     config, registry = _open(config_path)
     found = (entry for entry in summarize_models(registry, config) if entry.card.version == version)
     entry = next(found, None)
@@ -78,23 +82,29 @@ def show_model(config_path: _Config, version: _Version) -> None:
 
 @models.command("promote")
 def promote_model(
-    config_path: _Config, version: _Version, *, note: _Note = "chosen by command"
+    config_path: _Config,
+    version: _Version,
+    *,
+    session: SessionOption = None,
+    note: _Note = "chosen by command",
 ) -> None:
     """Make a model the current one, from the next micrograph on.
 
     The model is tested first: it must be complete, made for the config's particle, and return
     scores. If the test fails, the current model stays.
     """
+    config_path = named_config(config_path, session)
     config, registry = _open(config_path)
     _promote(registry, config, registry.fitting(version, config), note)
 
 
 @models.command("rollback")
-def roll_back(config_path: _Config, *, note: _Note = "") -> None:
+def roll_back(config_path: _Config, *, session: SessionOption = None, note: _Note = "") -> None:
     """Return to the model that was in use before the current one.
 
     This undoes the last promotion; another rollback undoes the one before.
     """
+    config_path = named_config(config_path, session)
     config, registry = _open(config_path)
     present = registry.current(config)
     advice = f"Choose another model: livepick models list {config_path}, then models promote."
@@ -108,6 +118,7 @@ def roll_back(config_path: _Config, *, note: _Note = "") -> None:
 def prune_models(
     config_path: _Config,
     *,
+    session: SessionOption = None,
     keep: Annotated[
         int, typer.Option(metavar="N", min=0, help="Number of the newest trained models to keep.")
     ] = 5,
@@ -117,6 +128,7 @@ def prune_models(
     Some models are never removed: the current one, the target of a rollback, the first pickers,
     the model of the config's settings, and the models that a running training started from.
     """
+    config_path = named_config(config_path, session)
     config, registry = _open(config_path)
     removed = prune(registry, keep, config)
     left = sum(bundle.card.kind == "trained" for bundle in registry.bundles())

@@ -35,5 +35,5 @@ def new(
     was = "begins" if begun.is_new else "was begun before"
     typer.echo(
         f"{begun.name} {was}. Its config: {begun.config}\n"
-        f"To see it: livepick list {config}, or livepick status {begun.config}"
+        f"To see it: livepick list {config}, or livepick status {config} --session {begun.name}"
     )

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from livepick.commands.session_option import SessionOption, named_config
+from livepick.config.instrument_config import is_instrument, load_instrument
 from livepick.config.notify_address import address_of
 from livepick.config.yaml_loader import load_config
 from livepick.errors import ConfigError
@@ -15,23 +17,30 @@ __all__ = ["notify_test"]
 
 def notify_test(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
+    *,
+    session: SessionOption = None,
 ) -> None:
     """Send a test notice to each address of notify, as the service would.
+
+    With the config of an instrument and no --session, the addresses are those of the instrument.
 
     The exit status is 1 if one of them cannot be reached. Call it as the service's user: a file or
     an environment variable may be readable for that user only.
     """
-    settings = load_config(config)
+    config = named_config(config, session, or_instrument=True)
+    whole = load_instrument(config) if is_instrument(config) else None
+    settings = load_config(config) if whole is None else whole.sample
     if not settings.notify.to:
         raise ConfigError(
             f"{config} has no notify", "Add notify: [{url_file: PATH}] (see config.example.yaml)."
         )
-    title = f"livepick {settings.session.name}: test"
+    name = settings.session.name if whole is None else whole.name
+    title = f"livepick {name}: test"
     failed = 0
     for target in settings.notify.to:
         try:
             why = deliver(
-                address_of(target), title, "Notices of this session arrive here.", is_bad=False
+                address_of(target), title, "Notices of livepick arrive here.", is_bad=False
             )
         except ConfigError as error:
             why = f"{error.what}. {error.remedy}"

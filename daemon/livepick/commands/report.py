@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.last_known_good import read_settings
 from livepick.config.schema import Config
 from livepick.errors import ConfigError, OutputError
@@ -30,6 +31,7 @@ REPORT_MARK = " · session report · livepick</title>".encode()
 def report(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
     *,
+    session: SessionOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -49,11 +51,11 @@ def report(
     models, training runs and settings. The session is not changed. If the config is invalid, the
     settings that were last valid are used.
     """
-    read = read_settings(config)
-    session = session_config(read.config)
-    html = to_html(collect(session, read.text, pictures=pictures))
+    read = read_settings(named_config(config, session))
+    settings = session_config(read.config)
+    html = to_html(collect(settings, read.text, pictures=pictures))
     if output is None:
-        place = _write_beside_picks(session, html)
+        place = _write_beside_picks(settings, html)
     else:
         place = output
         _write(place, html)

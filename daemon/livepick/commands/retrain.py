@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.yaml_edit import Edit, EditableConfig, set_key
 from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError, LedgerError, TrainerError
@@ -25,6 +26,7 @@ __all__ = ["next_generation", "retrain"]
 def retrain(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
     *,
+    session: SessionOption = None,
     note: Annotated[
         str, typer.Option("--note", metavar="TEXT", help="Reason, added as a comment on the line.")
     ] = "",
@@ -37,6 +39,7 @@ def retrain(
     A running service applies the edit by itself. The new model replaces the current one if it is
     better (retrain.gate). A training in progress would end: then the command asks first.
     """
+    config = named_config(config, session)
     file = EditableConfig.read(config)
     edit = next_generation(file.text, config, note)
     written = parse_config(file.text, config)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livepick.commands.cluster_status import cluster_status
+from livepick.commands.session_option import SessionOption, named_config
 from livepick.config.last_known_good import Settings, read_config_copy, read_settings
 from livepick.core.contracts.bundle import is_provisional
 from livepick.core.formats.header import NOTE_WORDS
@@ -100,6 +101,7 @@ def status(
         ),
     ] = None,
     *,
+    session: SessionOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, for scripts.")
     ] = False,
@@ -118,6 +120,7 @@ def status(
     """
     if seconds is not None and not watch:
         raise typer.BadParameter(f"{seconds:g} needs --watch", param_hint="SECONDS")
+    config = named_config(config, session)
     if watch:
         _watch(config, EVERY if seconds is None else seconds, as_json=as_json)
         return

@@ -70,6 +70,8 @@ class Instrument:
     overview: Overview
     web: Web
     """The overview page."""
+    sample: WrittenConfig
+    """The settings of any session, but for its name and its folders."""
     defaults: dict[str, dict[str, Any]]
     """Settings of all sessions, as JSON values; folders are absolute."""
     document: Document
@@ -131,7 +133,14 @@ def load_instrument(path: Path) -> Instrument:
     for section, key in GIVEN:
         defaults.get(section, {}).pop(key, None)
     return Instrument(
-        path.stem, path, sections.sessions, sections.overview, config.web, defaults, document
+        path.stem,
+        path,
+        sections.sessions,
+        sections.overview,
+        config.web,
+        config,
+        defaults,
+        document,
     )
 
 

@@ -115,7 +115,7 @@ def parse_config(text: str, path: Path) -> WrittenConfig:
     if "sessions" in document.values:
         raise ConfigError(
             f"{path} is the config of an instrument, which has many sessions",
-            f"Name the config of a session: livepick list {path} shows them.",
+            f"Name the session by --session NAME, or by its config: livepick list {path}.",
         )
     faults = list(document.faults)
     with errors_of_file(path, ConfigError, _REMEDY):

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livepick.config.error_messages import nearest
-from livepick.config.instrument_config import load_instrument
+from livepick.config.instrument_config import Instrument, load_instrument
 from livepick.config.session_config_file import SESSION_CONFIG
-from livepick.config.sessions_section import folder_above
+from livepick.config.sessions_section import PLACEHOLDER, folder_above
 from livepick.config.yaml_edit import EditableConfig, set_key
 from livepick.config.yaml_loader import parse_document
 from livepick.errors import ConfigError
+from livepick.instrument.session_names import session_name
 from livepick.instrument.session_search import SessionSearch, Sighting
 
 __all__ = ["Begun", "begin_session", "config_of_session"]
@@ -42,7 +43,10 @@ def config_of_session(path: Path, name: str | None) -> Path:
     ConfigError
         There is no such session, or it has no config yet.
     """
-    search = SessionSearch(load_instrument(path), lambda _: None, writes=False)
+    instrument = load_instrument(path)
+    if name and (begun := _begun(instrument, name)):
+        return begun
+    search = SessionSearch(instrument, lambda _: None, writes=False)
     seen = _named(path, search, name)
     config = seen.place.state / SESSION_CONFIG
     if not config.exists():
@@ -93,6 +97,18 @@ def begin_session(path: Path, name: str, settings: list[str]) -> Begun:
     return Begun(begun.name, config, is_new=not seen.is_known)
 
 
+def _begun(instrument: Instrument, name: str) -> Path | None:
+    """Return the config of a session that has begun, without a look at the folder of all sessions.
+
+    That folder may be away, or on a file server that hangs.
+    """
+    if "/" in name or name in (".", ".."):
+        return None
+    pattern = str(instrument.sessions.state / SESSION_CONFIG)
+    places = (Path(pattern.replace(PLACEHOLDER, each)) for each in (name, session_name(name)))
+    return next((place for place in places if place.is_file()), None)
+
+
 def _named(path: Path, search: SessionSearch, name: str | None) -> Sighting:
     sightings = search.look().sightings
     names = {seen.name: seen for seen in sightings}
@@ -100,7 +116,7 @@ def _named(path: Path, search: SessionSearch, name: str | None) -> Sighting:
     if name is None:
         raise ConfigError(
             f"{path} is the config of an instrument, which has many sessions",
-            f"Name a session: {_listed(sorted(names))}.",
+            f"Name one by --session NAME: {_listed(sorted(names))}.",
         )
     found = names.get(name) or folders.get(name)
     if found is None:

@@ -2,10 +2,14 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
+from livepick import cli
 from livepick.cli import main
 from livepick.config.yaml_loader import load_config
 
@@ -99,15 +103,103 @@ def test_end_without_a_name_lists_the_sessions(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["end", str(config)]) == 78
-    assert "Name a session: old-one" in capsys.readouterr().err
+    assert "Name one by --session NAME: old-one" in capsys.readouterr().err
 
 
-def test_commands_for_one_session_say_what_to_name(
+COMMANDS_OF_A_SESSION = (
+    ["status"],
+    ["report"],
+    ["retrain"],
+    ["classes"],
+    ["exclude", "a.mrc"],
+    ["include", "a.mrc"],
+    ["end"],
+    ["models", "list"],
+    ["models", "show", "0"],
+    ["models", "promote", "0"],
+    ["models", "rollback"],
+    ["models", "prune"],
+    ["cryosparc-push", "--project", "P1", "--workspace", "W1", "--exposures", "J1"],
+)
+OF_BOTH = (["check"], ["doctor"], ["notify-test"])
+
+
+def called(words: list[str], config: Path, *more: str) -> list[str]:
+    """Return the words of a command with its config as the first argument."""
+    at = 2 if words[0] == "models" else 1
+    return [*words[:at], str(config), *words[at:], *more]
+
+
+def leaves(command: Any, words: str) -> Iterator[tuple[str, set[str]]]:
+    """Yield each command and subcommand with the words that its help shows."""
+    shown = {word for each in command.params for word in (*each.opts, each.metavar or "")}
+    yield words, shown
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, f"{words} {word}")
+
+
+def test_each_command_with_a_config_names_a_session_by_the_same_option() -> None:
+    """A command that is for no single session, or begins one, has no such option."""
+    without = set()
+    for name in cli.COMMANDS:
+        application: Any = typer.main.get_command(cli._application([name]))
+        for words, shown in leaves(application.commands[name], name):
+            if "CONFIG" in shown and "--session" not in shown:
+                without.add(words)
+    assert without == {"run", "list", "new", "setup"}
+
+
+@pytest.mark.parametrize("words", COMMANDS_OF_A_SESSION, ids=" ".join)
+def test_a_command_on_a_session_says_how_to_name_it(
+    config: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(called(words, config)) == 78
+    said = capsys.readouterr().err
+    assert "which has many sessions" in said
+    assert "Name one by --session NAME: old-one" in said
+
+
+@pytest.mark.parametrize("words", [*COMMANDS_OF_A_SESSION, *OF_BOTH], ids=" ".join)
+def test_a_command_with_a_session_uses_the_config_of_that(
+    config: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """Each says that the session has not begun, and then reads no other config."""
+    assert main(called(words, config, "--session", "s2")) == 78
+    assert "s2 has not begun" in capsys.readouterr().err
+    assert main(called(words, config, "--session", "../s2")) == 78
+    assert "there is no session ../s2" in capsys.readouterr().err
+    main(["new", str(config), "s2"])
+    path = config.parent / "state" / "s2" / "session.yaml"
+    path.write_text(path.read_text().replace("particle:", "partcle:"))
+    capsys.readouterr()
+    main(called(words, config, "--session", "s2"))
+    seen = capsys.readouterr()
+    assert str(path) in seen.out + seen.err
+
+
+def test_a_command_on_a_session_names_it_also_while_the_folder_of_all_is_away(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in ("status", "report", "retrain", "classes"):
-        assert main([command, str(config)]) == 78
-        assert f"livepick list {config}" in capsys.readouterr().err
+    main(["new", str(config), "s2"])
+    (config.parent / "data").rename(config.parent / "away")
+    assert main(["retrain", str(config), "--session", "s2"]) == 0
+    path = config.parent / "state" / "s2" / "session.yaml"
+    assert load_config(path).training.generation == 2
+    capsys.readouterr()
+    assert main(["status", str(path), "--session", "s2"]) == 2
+    assert "the config of one session" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_test_notice_goes_to_the_addresses_of_the_instrument(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = config.with_name("chat.url")
+    address.write_text("json://127.0.0.1:9/")
+    address.chmod(0o600)
+    with config.open("a") as file:
+        file.write(f"notify: [{{url_file: {address}}}]\n")
+    assert main(["notify-test", str(config)]) == 1
+    assert "not sent" in capsys.readouterr().out
 
 
 def test_list_of_a_single_session_names_status(
