@@ -8,7 +8,6 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +33,9 @@ from livepick.web.page_thread import PageThread
 from livepick.web.protection import Protection
 from livepick.web.responses import NO_CACHE, not_found
 from livepick.web.server import Door, Web, address_of, listen
+from livepick.web.static_files import OVERVIEW_FILES, static_routes
 
 __all__ = ["Overview"]
-
-FILES: Final = {
-    "style.css": "text/css",
-    "overview.css": "text/css",
-    "overview.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-}
 
 LOCAL_CONNECTIONS = 16
 """Maximum number of connections of livepick's own commands."""
@@ -204,7 +197,7 @@ class Overview:
                 Route("/healthz", healthz),
                 Route("/targets", targets),
                 Route("/reports/{name}", report),
-                *(Route(f"/{name}", _file(name, media)) for name, media in FILES.items()),
+                *static_routes(OVERVIEW_FILES),
             ]
         )
         app.router.redirect_slashes = False
@@ -264,12 +257,3 @@ def _report(state: Path, name: str) -> bytes | None:
         return read_bounded(end.report, limit_bytes=MOST_REPORT_BYTES)
     except OSError:
         return None
-
-
-def _file(name: str, media_type: str) -> Callable[[Request], object]:
-    content = resources.files("livepick.web").joinpath("templates", name).read_bytes()
-
-    async def file(_: Request) -> Response:
-        return Response(content, media_type=media_type, headers=NO_CACHE)
-
-    return file

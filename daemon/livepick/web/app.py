@@ -24,6 +24,7 @@ from livepick.errors import LedgerError
 from livepick.host.unexpected_errors import UnexpectedErrors
 from livepick.monitoring.metrics.exporter import Metrics
 from livepick.picking.promote_by_person import TRY_SECONDS
+from livepick.web.action_pages import ActionPages
 from livepick.web.action_routes import ActionRoutes
 from livepick.web.config_actions import actions_on_config
 from livepick.web.download_routes import for_downloads, for_list
@@ -35,7 +36,6 @@ from livepick.web.page_thread import WAIT_SECONDS, PageThread
 from livepick.web.proposal import Action
 from livepick.web.responses import busy
 from livepick.web.routes import (
-    for_actions,
     for_micrographs,
     for_page,
     for_pictures,
@@ -45,6 +45,8 @@ from livepick.web.routes import (
 )
 from livepick.web.session_figures import for_overview
 from livepick.web.sign_in import SignIns
+from livepick.web.sign_in_routes import SignInRoutes
+from livepick.web.static_files import ACTION_FILES, static_routes
 from livepick.web.thumbnails import Submit, Thumbnails
 from livepick.web.verdict_action import JudgeMicrograph
 
@@ -137,8 +139,12 @@ def create_app(
     ]
     if acting is not None:
         actions = acting.actions(sources)
-        pages = ActionRoutes(sources.config().web, actions, acting.sign_ins, sources, action_thread)
-        routes += [*for_actions(), *pages.routes()]
+        pages = ActionPages(sources.config().web, acting.sign_ins, sources)
+        routes += [
+            *static_routes(ACTION_FILES),
+            *SignInRoutes(pages, actions).routes(),
+            *ActionRoutes(pages, actions, sources, action_thread).routes(),
+        ]
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -15,7 +15,7 @@ from livepick.web.class_tiles import picture_size_px, tile_view_box
 from livepick.web.config_action import ConfigAction, Wish, run_in_words
 from livepick.web.forms import Form
 from livepick.web.page import Sources
-from livepick.web.proposal import Action, ActionError, ConflictError, one
+from livepick.web.proposal import Action, ActionError, ConflictError, one, whole_number
 from livepick.web.session_action import EndSession
 from livepick.web.training_view import CLASSES, TrainingView, view_training
 
@@ -188,7 +188,7 @@ class UndoEdit(ConfigAction):
 
     def wish(self, given: Form, config: WrittenConfig, by: str) -> Wish:  # noqa: ARG002
         """Return the settings of the form."""
-        number = _whole(one(given, "edit"))
+        number = whole_number(one(given, "edit"), "an edit")
         edits = read_edits(self._sources.config().state.directory)
         edit = next((each for each in edits if each.number == number), None)
         if edit is None:
@@ -223,13 +223,7 @@ def actions_on_config(path: Path, sources: Sources) -> dict[str, Action]:
 
 
 def _numbers(given: Form, name: str) -> list[int]:
-    return [_whole(text) for text in given.get(name, [])]
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise ActionError(f"{text[:40]!r} is not a whole number", "Give a number.")
-    return int(text)
+    return [whole_number(text, "a class") for text in given.get(name, [])]
 
 
 def _number(text: str, what: str) -> float:

@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 from livepick.core.imaging.quality_limits import CTF_LIMITS, LIMITS, VERDICTS
 from livepick.ledger.micrograph_filter import SORTS, STATES, MicrographFilter, Range
 
-__all__ = ["MOST_SEARCHED", "FilterQuery", "unix_seconds"]
+__all__ = ["MOST_SEARCHED", "FilterQuery", "not_a_time", "unix_seconds"]
 
 MOST_SEARCHED: Final = 500
 """Maximum length of a text to search for; a file name has at most 255 bytes."""
@@ -51,6 +51,14 @@ def unix_seconds(text: str) -> float:
         return datetime.fromisoformat(text).astimezone().timestamp()
     except (OverflowError, OSError) as error:
         raise ValueError("beyond what can be reckoned") from error
+
+
+def not_a_time(name: str) -> str:
+    """Return the sentence, without its full stop, about a field that is not a time."""
+    return (
+        f"{name} is not a time: write it as 2026-11-30T14:05:09, in the time zone of the service,"
+        " or with an offset, as 2026-11-30T14:05:09+01:00"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +164,7 @@ class _Reader:
         return self._read(name, float, f"{words} is not a number")
 
     def _time(self, name: str) -> float | None:
-        words = (
-            f"{name} is not a time: write it as 2026-11-30T14:05:09, in the time zone of the"
-            " service, or with an offset, as 2026-11-30T14:05:09+01:00"
-        )
-        at = self._read(name, unix_seconds, words)
+        at = self._read(name, unix_seconds, not_a_time(name))
         if at is not None:  # as the field of the form has it: without an offset
             self._fields[name] = (time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(at)),)
         return at

@@ -3,7 +3,7 @@
 On a loopback address only loopback names are accepted as ``Host``. Otherwise a foreign web page
 could point its own name at this address and read the responses (DNS rebinding). Only GET and HEAD
 are served, unless people may change something: then their forms may be posted, and
-``livepick.web.action_routes`` checks who sends them.
+``livepick.web.action_pages`` checks who sends them.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from livepick.models.summary import summarize_models
 from livepick.picking.promote_by_person import promote_by_person, rollback_bundle
 from livepick.web.forms import Form
 from livepick.web.page import Sources
-from livepick.web.proposal import ActionError, Proposal, one
+from livepick.web.proposal import Proposal, one, whole_number
 from livepick.web.recorded_change import record_change
 
 __all__ = ["ChooseModel"]
@@ -53,10 +53,8 @@ class ChooseModel:
         if is_rollback:
             bundle = rollback_bundle(models, config, advice="Choose a model from the list.")
         else:
-            text = one(given, "version")
-            if not (text.isascii() and text.isdigit() and len(text) <= 9):
-                raise ActionError(f"{text[:40]!r} is not the number of a model", "Choose one.")
-            bundle = models.fitting(int(text), config)
+            number = whole_number(one(given, "version"), "a model")
+            bundle = models.fitting(number, config)
         version = bundle.card.version
         if version == present:
             raise ModelError(f"model {version} is in use already", "Choose another one.")

@@ -8,7 +8,10 @@ from livepick.config.proposed_edit import DiffLine
 from livepick.errors import LivepickError
 from livepick.web.forms import Form
 
-__all__ = ["Action", "ActionError", "ConflictError", "Proposal", "one"]
+__all__ = ["Action", "ActionError", "ConflictError", "Proposal", "one", "whole_number"]
+
+MOST_DIGITS = 18
+"""Maximum number of digits of a number in a form, so that it fits into 64 bits."""
 
 
 class ActionError(LivepickError):
@@ -74,3 +77,16 @@ def one(given: Form, name: str) -> str:
     if len(values) > 1:
         raise ActionError(f"The form has {name} {len(values)} times", "Send it once.")
     return values[0].strip() if values else ""
+
+
+def whole_number(text: str, what: str) -> int:
+    """Return the whole number in a field.
+
+    Raises
+    ------
+    ActionError
+        It is not one; ``what`` says what it should be the number of.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise ActionError(f"{text[:40]!r} is not the number of {what}", "Go back and choose one.")
+    return int(text)

@@ -5,9 +5,6 @@ What reads the ledger or a disk runs in the page's thread; metrics and health ch
 
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable
-from importlib import resources
-from pathlib import Path
 from typing import Final, get_args
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -35,18 +32,18 @@ from livepick.monitoring.metrics.instruments import CONTENT_TYPE
 from livepick.monitoring.metrics.scrapes import SCRAPE_HEADER
 from livepick.web.client import HEADLINE
 from livepick.web.embedded_pictures import read_picture
-from livepick.web.filter_query import MOST_SEARCHED, unix_seconds
+from livepick.web.filter_query import MOST_SEARCHED, not_a_time, unix_seconds
 from livepick.web.host_header import other_port
 from livepick.web.live_updates import Live
 from livepick.web.micrograph_view import candidates_json, tile_of
 from livepick.web.page import NEWEST, SECTIONS, WHOLE, Sections, Sources, Span
 from livepick.web.page_thread import PageThread
 from livepick.web.responses import IMMUTABLE, NO_CACHE, busy, not_found
+from livepick.web.static_files import PAGE_FILES, static_routes
 from livepick.web.thumbnails import NoPictureError, Thumbnails
 from livepick.web.training_view import CLASSES
 
 __all__ = [
-    "for_actions",
     "for_micrographs",
     "for_page",
     "for_pictures",
@@ -54,28 +51,6 @@ __all__ = [
     "for_report",
     "for_timeline",
 ]
-
-FILES: Final = {
-    "style.css": "templates",
-    "plots.js": "templates",
-    "curves.js": "templates",
-    "over_time.js": "templates",
-    "page.js": "templates",
-    "micrograph_list.css": "templates",
-    "micrograph_list.js": "templates",
-    "copy.js": "templates",
-    "zoom.js": "templates",
-    "zoom.css": "templates",
-    "icon.svg": "templates",
-    "uplot.min.js": "uplot",
-    "uplot.min.css": "uplot",
-}
-"""Files that the page loads, apart from pictures, with their folders."""
-
-FILES_OF_ACTIONS: Final = {"actions.css": "templates", "actions.js": "templates"}
-"""Files that it loads if people may change something."""
-
-MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 MOST_DIGITS = 18
 """Maximum number of digits of a number in a path, so that it fits into 64 bits."""
@@ -177,7 +152,7 @@ def for_page(sections: Sections, live: Live, page_thread: PageThread) -> list[Ro
         Route("/sections/{name}", section),
         Route("/events", events),
         Route("/search", search),
-        *(Route(f"/{name}", _file(folder, name)) for name, folder in FILES.items()),
+        *static_routes(PAGE_FILES),
     ]
 
 
@@ -199,11 +174,6 @@ def for_report(sources: Sources, page_thread: PageThread) -> list[Route]:
         return HTMLResponse(html, headers=REPORT_HEADERS)
 
     return [Route("/report", report)]
-
-
-def for_actions() -> list[Route]:
-    """Return the routes of the files that pages load on which people change something."""
-    return [Route(f"/{name}", _file(folder, name)) for name, folder in FILES_OF_ACTIONS.items()]
 
 
 def for_timeline(sections: Sections, page_thread: PageThread) -> list[Route]:
@@ -236,22 +206,8 @@ def _span(request: Request) -> Span | Response:
             if text:
                 ends[n] = unix_seconds(text)
         except ValueError:
-            return PlainTextResponse(
-                f"{name} is not a time: write it as 2026-11-30T14:05:09, in the time zone of the"
-                " service, or with an offset, as 2026-11-30T14:05:09+01:00.\n",
-                400,
-            )
+            return PlainTextResponse(f"{not_a_time(name)}.\n", 400)
     return ends[0], ends[1]
-
-
-def _file(folder: str, name: str) -> Callable[[Request], Awaitable[Response]]:
-    content = resources.files("livepick.web").joinpath(folder, name).read_bytes()
-    media_type = MEDIA_TYPES[Path(name).suffix]
-
-    async def file(_: Request) -> Response:
-        return Response(content, media_type=media_type, headers=NO_CACHE)
-
-    return file
 
 
 def for_micrographs(sections: Sections, sources: Sources, page_thread: PageThread) -> list[Route]:

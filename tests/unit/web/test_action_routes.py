@@ -238,10 +238,10 @@ def test_the_second_click_on_a_button_does_nothing_more(ada):
         ("threshold", {"value": ["0.1", "0.2"]}, "2 times"),
         ("threshold", {"auto": "1"}, "has this already"),
         ("diameter", {"value": "3"}, "20 and 2000|at least|20"),
-        ("classes", {"shown": "x"}, "not a whole number"),
+        ("classes", {"shown": "x"}, "is not the number of"),
         ("classes", {"accept": "1", "reject": "1"}, "accepted and rejected"),
         ("undo", {"edit": "7"}, "no edit 7"),
-        ("undo", {"edit": "9" * 99}, "not a whole number"),
+        ("undo", {"edit": "9" * 99}, "is not the number of"),
     ],
 )
 def test_what_is_not_possible_is_said_and_changes_nothing(ada, action, fields, says):

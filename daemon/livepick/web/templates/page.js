@@ -1,28 +1,12 @@
 // Keeps the page up to date, opens micrographs on top of it, and previews a threshold.
 // Without this script, everything can still be read. plots.js, curves.js and over_time.js
-// draw and refresh the plots.
+// draw and refresh the plots; times.js has the times.
 "use strict";
 
 const $ = (selector, within = document) => within.querySelector(selector);
 const SVG = "http://www.w3.org/2000/svg";
 const ROOT = document.documentElement.dataset.root ?? ""; // the way from this page to the top
 const MOST_BELOW = 1500; // more candidates are noise
-
-// --- times ------------------------------------------------------------------------------------
-
-function ago(seconds) {
-  if (seconds < 120) return `${Math.max(0, Math.round(seconds))} s ago`;
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min ago`;
-  return null;
-}
-
-function updateTimes() {
-  for (const time of document.querySelectorAll("time[data-at]")) {
-    const at = Number(time.dataset.at);
-    time.dataset.clock ??= time.textContent;
-    time.textContent = ago(Date.now() / 1000 - at) ?? time.dataset.clock;
-  }
-}
 
 // --- the page, part by part -------------------------------------------------------------------
 
