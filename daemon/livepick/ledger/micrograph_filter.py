@@ -124,6 +124,18 @@ class FilterTotals(NamedTuple):
     picks: int
 
 
+class Neighbours(NamedTuple):
+    """Micrographs beside one in a list, of those that have picks."""
+
+    before: int | None
+    """Number in the ledger; None: it is the first."""
+    after: int | None
+    place: int | None
+    """Place in the list, from 1; None: the micrograph itself is not in it."""
+    count: int
+    """Length of the list."""
+
+
 class FilteredMicrographs:
     """Micrographs of the ledger that pass a filter. Thread-safe.
 
@@ -157,17 +169,52 @@ class FilteredMicrographs:
     ) -> list[MicrographRow]:
         """Return a page of the micrographs. ``sort``: a key of ``SORTS``; unknown values last."""
         where, values = self._where(chosen)
-        column, way = SORTS[sort], "desc" if descending else "asc"
+        order = _order(sort, descending=descending)
         # The ids are sorted first: a row is wide.
         rows = self._rows(
             "select * from micrograph join (select id as chosen, row_number() over"  # noqa: S608
-            f" (order by {column} {way} nulls last, id {way}) as place from micrograph"
+            f" (order by {order}) as place from micrograph"
             f" where {where} order by place limit ? offset ?) on id = chosen order by place",
             *values,
             limit,
             offset,
         )
         return [MicrographRow.of(row) for row in rows]
+
+    def neighbours(
+        self,
+        chosen: MicrographFilter,
+        micrograph_id: int,
+        *,
+        sort: str = "arrived",
+        descending: bool = True,
+    ) -> Neighbours:
+        """Return the micrographs beside one in the list that ``page`` returns.
+
+        One that does not pass the filter (any more) has the neighbours of the place where it would
+        be: a person goes on from there after a change of its verdict.
+        """
+        where, values = self._where(chosen)
+        picked = "picked_content is not null"
+        count, is_in = self._rows(
+            f"select count(*), coalesce(sum(id = ?), 0) from micrograph where {picked} and {where}",  # noqa: S608
+            micrograph_id,
+            *values,
+        )[0]
+        rows = self._rows(
+            "with listed as materialized (select id, row_number() over"  # noqa: S608
+            f" (order by {_order(sort, descending=descending)}) as place from micrograph"
+            f" where {picked} and (({where}) or id = ?)),"
+            " own as (select place from listed where id = ?)"
+            " select listed.id, listed.place - own.place as step, own.place"
+            " from own join listed on listed.place between own.place - 1 and own.place + 1",
+            *values,
+            micrograph_id,
+            micrograph_id,
+        )
+        beside = {step: number for number, step, _ in rows}
+        place = rows[0][2] if rows and is_in else None
+        return Neighbours(beside.get(-1), beside.get(1), place, count)
 
     def ranges(self, chosen: MicrographFilter) -> list[tuple[int, int]]:
         """Return the numbers of the micrographs, as ranges with both ends."""
@@ -240,6 +287,12 @@ class FilteredMicrographs:
         if chosen.ids is not None:
             last_id = int(self._rows("select coalesce(max(id), 0) from micrograph")[0][0])
         return chosen.conditions(last_id)
+
+
+def _order(sort: str, *, descending: bool) -> str:
+    """Return the terms to order by: unknown values last, and equal ones by their number."""
+    way = "desc" if descending else "asc"
+    return f"{SORTS[sort]} {way} nulls last, id {way}"
 
 
 def _containing(text: str) -> str:

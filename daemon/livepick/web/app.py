@@ -30,6 +30,7 @@ from livepick.web.config_actions import actions_on_config
 from livepick.web.download_routes import for_downloads, for_list
 from livepick.web.guard import Guard
 from livepick.web.live_updates import Live
+from livepick.web.micrograph_pages import MicrographPages
 from livepick.web.model_actions import ChooseModel
 from livepick.web.page import Sections, Sources
 from livepick.web.page_thread import WAIT_SECONDS, PageThread
@@ -134,7 +135,9 @@ def create_app(
         *for_overview(sections, sources, page_thread),
         *for_list(sources, page_thread),
         *for_downloads(sources, download_thread, sections.downloads),
-        *for_micrographs(sections, sources, page_thread),
+        *for_micrographs(
+            MicrographPages(sources, has_actions=acting is not None), sources, page_thread
+        ),
         *for_pictures(sources, Thumbnails(sources.ledger, sources.config, submit), page_thread),
     ]
     if acting is not None:

@@ -8,14 +8,11 @@ write to the ledger. Their plots are drawn by the browser, which fetches the dat
 import functools
 import hashlib
 import json
-import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
-from urllib.parse import urlencode
 
 from livepick.config.alert_thresholds import LATEST
 from livepick.config.schema import Config
@@ -24,16 +21,15 @@ from livepick.core.formats.header import NOTE_WORDS, printable
 from livepick.ingest.skipped import SkippedView
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
-from livepick.ledger.rows import MicrographRow
 from livepick.models.registry import MODELS, Models
 from livepick.models.summary import summarize_models
 from livepick.monitoring.disk_usage import disk_usages
 from livepick.monitoring.headline import Headline, headline
 from livepick.monitoring.health import Health
-from livepick.monitoring.human_units import clock, zone
+from livepick.monitoring.human_units import zone
 from livepick.monitoring.pace import Pace, pace_of
 from livepick.monitoring.status import Status
-from livepick.picking.downloads import PICK_FORMATS, Downloads
+from livepick.picking.downloads import Downloads
 from livepick.web.classes_view import view_classes
 from livepick.web.jinja import render_template
 from livepick.web.micrograph_view import Tile, tile_of
@@ -61,9 +57,6 @@ NEWEST = 12
 
 HISTORY = 12
 """Number of latest promotions shown."""
-
-FOUND = 60
-"""Maximum number of micrographs that a search shows."""
 
 CACHE_SECONDS = 1.0
 
@@ -254,70 +247,6 @@ class Sections:
         if row is None:
             return None
         return tile_of(row, self._sources.ledger, self._sources.config().particle.diameter_angstrom)
-
-    def micrograph(self, micrograph_id: int, *, whole: bool) -> str | None:
-        """Return the full view of a micrograph as HTML; None if there is no view.
-
-        Parameters
-        ----------
-        micrograph_id
-            Number of the micrograph in the ledger.
-        whole
-            True for a complete page, False for a fragment.
-        """
-        tile = self._tile(micrograph_id)
-        if tile is None:
-            return None
-        newer, older = self._sources.queries.neighbours(micrograph_id)
-        template = "micrograph_page.html" if whole else "micrograph.html"
-        root = "../" if whole else ""
-        return render_template(
-            template,
-            tile=tile,
-            newer=newer,
-            older=older,
-            root=root,
-            has_actions=self._has_actions,
-            formats=PICK_FORMATS,
-        )
-
-    def found(self, text: str, *, whole: bool) -> str:
-        """Return the HTML for the micrographs with this text in their name."""
-        rows = self._sources.queries.search(text, FOUND + 1) if text else []
-        more = "+" if len(rows) > FOUND else ""
-        count = f"{min(len(rows), FOUND)}{more} micrograph{'' if len(rows) == 1 else 's'}"
-        title = f"{count} found for “{text}”" if text else ""
-        return _listed(title, rows, whole=whole, search=text, query=urlencode({"name": text}))
-
-    def between(self, span: Span, *, whole: bool) -> str:
-        """Return the HTML for the micrographs that landed in a span of time."""
-        rows, count = self._sources.queries.between(*span, FOUND + 1)
-        title = f"{count:,} micrograph{'' if count == 1 else 's'}"
-        for word, at in zip(("from", "until"), span, strict=True):
-            title += f" {word} {clock(at)}" if math.isfinite(at) else ""
-        ends = {
-            word: datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
-            for word, at in zip(("from", "until"), span, strict=True)
-            if math.isfinite(at)
-        }
-        return _listed(title, rows, whole=whole, query=urlencode(ends))
-
-
-def _listed(
-    title: str, rows: Sequence[MicrographRow], *, whole: bool, query: str, search: str = ""
-) -> str:
-    """Return the HTML of a list of micrographs; without a title, there is no list.
-
-    ``query``: that of the address which lists all of them.
-    """
-    return render_template(
-        "found_page.html" if whole else "found.html",
-        title=title,
-        search=search,
-        rows=rows[:FOUND],
-        more=len(rows) > FOUND,
-        query=query,
-    )
 
 
 def _json(data: object) -> bytes:

@@ -32,9 +32,10 @@ from livepick.monitoring.metrics.instruments import CONTENT_TYPE
 from livepick.monitoring.metrics.scrapes import SCRAPE_HEADER
 from livepick.web.client import HEADLINE
 from livepick.web.embedded_pictures import read_picture
-from livepick.web.filter_query import MOST_SEARCHED, not_a_time, unix_seconds
+from livepick.web.filter_query import MOST_SEARCHED, FilterQuery, not_a_time, unix_seconds
 from livepick.web.host_header import other_port
 from livepick.web.live_updates import Live
+from livepick.web.micrograph_pages import MicrographPages
 from livepick.web.micrograph_view import candidates_json, tile_of
 from livepick.web.page import NEWEST, SECTIONS, WHOLE, Sections, Sources, Span
 from livepick.web.page_thread import PageThread
@@ -139,19 +140,10 @@ def for_page(sections: Sections, live: Live, page_thread: PageThread) -> list[Ro
             return busy("Too many browsers have this page open.")
         return _Events(live)
 
-    async def search(request: Request) -> Response:
-        text = request.query_params.get("name", "").strip()
-        if len(text) > MOST_SEARCHED:
-            return PlainTextResponse(f"Search for at most {MOST_SEARCHED} characters.\n", 414)
-        whole = "part" not in request.query_params
-        html = await page_thread.call(lambda: sections.found(text, whole=whole))
-        return HTMLResponse(html, headers=NO_CACHE)
-
     return [
         Route("/", index),
         Route("/sections/{name}", section),
         Route("/events", events),
-        Route("/search", search),
         *static_routes(PAGE_FILES),
     ]
 
@@ -177,15 +169,7 @@ def for_report(sources: Sources, page_thread: PageThread) -> list[Route]:
 
 
 def for_timeline(sections: Sections, page_thread: PageThread) -> list[Route]:
-    """Return the routes of the plots over time, and of the list of micrographs of a span."""
-
-    async def between(request: Request) -> Response:
-        span = _span(request)
-        if isinstance(span, Response):
-            return span
-        whole = "part" not in request.query_params
-        html = await page_thread.call(lambda: sections.between(span, whole=whole))
-        return HTMLResponse(html, headers=NO_CACHE)
+    """Return the route of the plots over time."""
 
     async def timeline(request: Request) -> Response:
         span = _span(request)
@@ -194,7 +178,7 @@ def for_timeline(sections: Sections, page_thread: PageThread) -> list[Route]:
         data = await page_thread.call(sections.timeline, span)
         return Response(data, headers=NO_CACHE, media_type="application/json")
 
-    return [Route("/between", between), Route("/timeline.json", timeline)]
+    return [Route("/timeline.json", timeline)]
 
 
 def _span(request: Request) -> Span | Response:
@@ -210,13 +194,32 @@ def _span(request: Request) -> Span | Response:
     return ends[0], ends[1]
 
 
-def for_micrographs(sections: Sections, sources: Sources, page_thread: PageThread) -> list[Route]:
-    """Return the routes of a micrograph's full view."""
+def for_micrographs(
+    pages: MicrographPages, sources: Sources, page_thread: PageThread
+) -> list[Route]:
+    """Return the routes of a micrograph's full view, the search, and the list of a span."""
+
+    async def search(request: Request) -> Response:
+        text = request.query_params.get("name", "").strip()
+        if len(text) > MOST_SEARCHED:
+            return PlainTextResponse(f"Search for at most {MOST_SEARCHED} characters.\n", 414)
+        whole = "part" not in request.query_params
+        html = await page_thread.call(lambda: pages.found(text, whole=whole))
+        return HTMLResponse(html, headers=NO_CACHE)
+
+    async def between(request: Request) -> Response:
+        span = _span(request)
+        if isinstance(span, Response):
+            return span
+        whole = "part" not in request.query_params
+        html = await page_thread.call(lambda: pages.between(span, whole=whole))
+        return HTMLResponse(html, headers=NO_CACHE)
 
     async def micrograph(request: Request) -> Response:
         whole = "part" not in request.query_params
         number: int = request.path_params["id"]
-        html = await page_thread.call(lambda: sections.micrograph(number, whole=whole))
+        query = FilterQuery.of(request.query_params)
+        html = await page_thread.call(lambda: pages.micrograph(number, query, whole=whole))
         return not_found() if html is None else HTMLResponse(html, headers=NO_CACHE)
 
     def candidates_of(number: int) -> dict[str, object] | None:
@@ -232,6 +235,8 @@ def for_micrographs(sections: Sections, sources: Sources, page_thread: PageThrea
         return not_found() if found is None else JSONResponse(found, headers=NO_CACHE)
 
     return [
+        Route("/search", search),
+        Route("/between", between),
         Route("/micrographs/{id:number}", micrograph),
         Route("/micrographs/{id:number}/candidates", candidates),
     ]

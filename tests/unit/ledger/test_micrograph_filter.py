@@ -119,3 +119,28 @@ def test_a_micrograph_that_a_person_has_excluded_is_found_and_is_not_good(tmp_pa
         assert numbers(session, is_by_person=True) == [1]
         assert numbers(session, verdicts=("bad",)) == [1, 2]
         assert 1 not in numbers(session, verdicts=("good",))
+
+
+@pytest.mark.parametrize("sort", ["arrived", "name", "picks", "score", "defocus", "resolution"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_the_neighbours_of_a_micrograph_are_those_of_its_list(session, sort, descending):
+    """Micrographs without picks are left out, since they have no view."""
+    filtered = session.queries.filtered
+    chosen = MicrographFilter(verdicts=("bad", "good"))
+    rows = filtered.page(chosen, limit=1000, sort=sort, descending=descending)
+    listed = [row.id for row in rows if row.pick_count is not None]
+    for place, number in enumerate(listed, 1):
+        found = filtered.neighbours(chosen, number, sort=sort, descending=descending)
+        before = listed[place - 2] if place > 1 else None
+        after = listed[place] if place < len(listed) else None
+        assert found == (before, after, place, len(listed))
+
+
+def test_one_that_left_the_list_has_the_neighbours_of_its_place(session):
+    """A person goes on from there after the change of a verdict."""
+    good = MicrographFilter(verdicts=("good",))
+    found = session.queries.filtered.neighbours(good, 3)
+    listed = [number + 1 for number in numbers(session, verdicts=("good",))]
+    assert 3 not in listed
+    newer, older = min(n for n in listed if n > 3), max(n for n in listed if n < 3)
+    assert found == (newer, older, None, len(listed))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from starlette.datastructures import QueryParams
 
 from factories import make_result
 from livepick.config.measured_particle import ParticleMeasured
@@ -37,12 +38,15 @@ from livepick.monitoring.health import Health
 from livepick.monitoring.status import read_status
 from livepick.monitoring.training_status import TrainingStatus
 from livepick.retraining.eta import RunProgress
+from livepick.web.filter_query import FilterQuery
+from livepick.web.micrograph_pages import MicrographPages
 from livepick.web.page import Sections, Sources
 
 GOOD = Quality(masked_fraction=0.05, median_score=0.9, contrast=3.0, anisotropy=0.05)
 MOTTLED = dataclasses.replace(GOOD, mottle=12.0, ice_ring=1.5)
 PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.8])))
 TIB = 2**40
+NO_FILTER = FilterQuery.of(QueryParams(""))
 UNSIGNED = Note("read_as_unsigned", "mode 0 < 7")
 REPLACED = Note("bad_pixels", "3 pixels")
 
@@ -67,20 +71,27 @@ class Page:
         return claim.id
 
     @property
-    def sections(self):
+    def sources(self):
         def status():
             return dataclasses.replace(read_status(self.config, self.reader), **self.known)
 
         health = Health(ok=True, seconds_since={})
         queries = PageQueries(self.shared)
-        sources = Sources(status, lambda: health, lambda: self.config, self.reader, queries)
-        return Sections(sources)
+        return Sources(status, lambda: health, lambda: self.config, self.reader, queries)
+
+    @property
+    def sections(self):
+        return Sections(self.sources)
+
+    @property
+    def micrographs(self):
+        return MicrographPages(self.sources, has_actions=True)
 
     def part(self, name):
         return self.sections.parts()[name]
 
     def full(self, number):
-        return self.sections.micrograph(number, whole=False)
+        return self.micrographs.micrograph(number, NO_FILTER, whole=False)
 
 
 @pytest.fixture
@@ -174,7 +185,7 @@ def test_a_name_is_text_in_a_reason_too(page):
     """File names are escaped everywhere, also in the search."""
     page.pick("<b>.mrc", MOTTLED)
 
-    found = page.sections.found("mrc", whole=False)
+    found = page.micrographs.found("mrc", whole=False)
     assert "<b>.mrc" not in found
     assert words_of(found).endswith("bad")
 
@@ -244,8 +255,8 @@ def test_notes_on_odd_files_are_counted_and_shown_with_their_micrograph(page):
     words = words_of(page.part("failures"))
     assert "1 micrograph is read as unsigned, although the header says signed" in words
     assert "2 micrographs are with bad pixels that were replaced" in words
-    assert "mode 0 &lt; 7; 3 pixels" in page.sections.micrograph(odd, whole=False)
-    assert "Note" not in page.sections.micrograph(plain, whole=False)
+    assert "mode 0 &lt; 7; 3 pixels" in page.micrographs.micrograph(odd, NO_FILTER, whole=False)
+    assert "Note" not in page.micrographs.micrograph(plain, NO_FILTER, whole=False)
     assert page.reader.get(odd).notes == "mode 0 < 7; 3 pixels"
 
 
@@ -463,3 +474,21 @@ def test_a_session_of_an_instrument_links_to_all_sessions(make_config, overview,
         html = made.sections.page("http://krios1:{}/".format)
     assert (f'<a href="{link}">All sessions</a>' in html) == (link is not None)
     assert ("All sessions" in html) == (link is not None)
+
+
+def test_the_full_view_stays_in_the_list_that_a_person_comes_from(page):
+    """Its neighbours pass the filter, in the order of the list, and the way back leads there."""
+    numbers = [page.pick(f"{name}.mrc", GOOD) for name in ("a_1", "b_1", "a_2", "b_2", "a_3")]
+    query = FilterQuery.of(QueryParams("name=a_&sort=name&order=up&page=2"))
+    html = page.micrographs.micrograph(numbers[2], query, whole=True)
+    address = "?name=a_&amp;sort=name&amp;order=up&amp;page=2"
+    assert f'href="../micrographs/{numbers[0]}{address}"' in html
+    assert f'href="../micrographs/{numbers[4]}{address}"' in html
+    assert f'href="../micrographs{address}"' in html
+    assert "2 of 3 found" in words_of(html)
+    ends = page.micrographs.micrograph(numbers[0], query, whole=True)
+    assert 'rel="prev"' not in ends
+
+    other = page.micrographs.micrograph(numbers[1], query, whole=True)
+    assert "not in the list" in words_of(other)
+    assert f"micrographs/{numbers[4]}?" in other  # where it would be: after a_3

@@ -121,9 +121,10 @@ const choices = { picks: true, below: false, mask: true }; // apply to the next 
 const full = $("#full");
 let opened = 0;
 
-async function openFull(id) {
+// The query is that of the list which the micrograph is in: its links stay in this list.
+async function openFull(id, query = "") {
   const mine = ++opened;
-  const answer = await fetch(`micrographs/${id}?part`);
+  const answer = await fetch(`micrographs/${id}?part&${query}`);
   if (mine !== opened) return;
   if (!answer.ok) return;
   full.innerHTML = await answer.text();
@@ -220,7 +221,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("[data-full], [data-close]");
   if (!link) return;
   event.preventDefault();
-  if (link.dataset.full) openFull(link.dataset.full);
+  if (link.dataset.full) openFull(link.dataset.full, new URL(link.href).search.slice(1));
   else closeFull();
 });
 
@@ -249,7 +250,7 @@ if (full?.tagName === "DIALOG") {
     else document.querySelector("[data-full]")?.focus({ preventScroll: true }); // opened by a plot
   });
   const linked = location.hash.match(/^#micrograph-(\d+)$/);
-  if (linked) openFull(linked[1]);
+  if (linked) openFull(linked[1], location.search.slice(1));
 } else if (full) {
   prepareFull();
 }
