@@ -6,6 +6,9 @@ from livepick.host.systemd import under_journal
 
 __all__ = ["log_to_stderr"]
 
+TIME = "%Y-%m-%d %H:%M:%S %z"
+"""Form of the local time, with its offset from UTC."""
+
 _SYSLOG_PRIORITY = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 
 
@@ -23,7 +26,7 @@ def log_to_stderr() -> None:
     if under_journal():  # the journal adds the time
         handler.setFormatter(_JournalFormatter("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", TIME))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, TypeVar, get_args
 
 import typer
+from pydantic import ValidationError
 
 from livepick.commands.check import check
-from livepick.config.sections import LARGEST_ANGSTROM, SMALLEST_ANGSTROM, Preset
+from livepick.config.sections import LARGEST_ANGSTROM, SMALLEST_ANGSTROM, Preset, Session
 from livepick.core.formats.header import PIXEL_SIZE_TOLERANCE
 from livepick.core.formats.micrograph import read_header
 from livepick.core.formats.pixel_size import resolve_pixel_size
@@ -93,9 +94,14 @@ def setup(
         "auto",
         _diameter,
     )
-    named = name or guess_name(watched)
+    given = _Questions(asks=False)
+    named = given("   Name", "--name", name, guess_name(watched), _name)
     out = ask(
-        "5. Folder for the picks", "--output", output, str(guess_output(watched)), _writable("")
+        "5. Folder for the picks",
+        "--output",
+        output,
+        str(guess_output(watched)),
+        _writable("", other_than=watched),
     )
     kept = ask(
         "   Folder for ledger and models, on a local disk",
@@ -154,7 +160,7 @@ class _Questions:
             except ValueError as error:
                 raise ConfigError(f"{option} {text}: {error}", "Give another value.") from error
         while True:
-            text = typer.prompt(question, default=default)
+            text = _prompt(question, option, default)
             try:
                 return read(text)
             except ValueError as error:
@@ -164,6 +170,20 @@ class _Questions:
         """Print a line between the questions."""
         if self.asks:
             typer.echo(text)
+
+
+def _prompt(question: str, option: str, default: str | None) -> str:
+    """Return the answer of a person, as typed. Raises ConfigError at the end of the input."""
+    try:
+        answer: str = typer.prompt(question, default=default)
+    except typer.Abort as abort:
+        if not isinstance(abort.__context__, EOFError):  # Ctrl-C
+            raise
+        raise ConfigError(
+            f"{question[3:]}: there is nobody to answer",
+            f"Give it by {option}, and --yes for the defaults, or use a terminal.",
+        ) from abort
+    return answer
 
 
 def _refuse_existing(path: Path) -> None:
@@ -227,9 +247,18 @@ def _number(text: str) -> float:
         raise ValueError(f"{text.strip()} is not a number") from None
 
 
-def _writable(kind: str) -> Callable[[str], Path]:
+def _name(text: str) -> str:
+    try:
+        return Session(name=text).name
+    except ValidationError:
+        raise ValueError("a name has letters, digits and . _ + - only, and no spaces") from None
+
+
+def _writable(kind: str, *, other_than: Path | None = None) -> Callable[[str], Path]:
     def read(text: str) -> Path:
         folder = Path(os.path.abspath(os.path.expanduser(text.strip())))  # noqa: PTH100, PTH111 - links stay links
+        if folder == other_than:
+            raise ValueError("the micrographs are in this folder; choose one of its own")
         tried = [writable_folder(kind, folder)]
         if kind == "state":
             tried.append(ledger_file_system(folder))

@@ -65,7 +65,7 @@ def guess_preset_by_names(names: list[str]) -> PresetGuess:
     for preset, count, least, reason in marks:
         if count > 0 and count >= least * len(images) and _takes_any(preset, images):
             return PresetGuess(preset, f"{count} of {len(images)} images {reason}", len(images))
-    return PresetGuess("plain", "the names tell no program", len(images))
+    return PresetGuess("plain", "the names do not show which program wrote the images", len(images))
 
 
 def _takes_any(preset: Preset, images: list[str]) -> bool:

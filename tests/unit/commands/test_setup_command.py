@@ -1,5 +1,6 @@
 """``livepick setup``: questions, answers by options, and the config that it writes."""
 
+import io
 import socket
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def test_an_existing_file_is_never_replaced(scene, tmp_path, capsys):
     [
         (["--preset", "serialem"], "choose one of plain, motioncor"),
         (["--diameter", "wide"], "wide is not a number"),
-        (["--name", "two words"], "session.name"),
+        (["--name", "two words"], "--name two words: a name has letters"),
         (["--output", "/proc/nothing"], "cannot be written"),
         (["--state", "/proc/nothing"], "cannot be written"),
     ],
@@ -188,6 +189,22 @@ def test_a_wrong_option_is_named(scene, tmp_path, capsys, option, said):
     assert status == 78
     assert said in capsys.readouterr().err
     assert not path.exists()
+
+
+def test_picks_are_not_written_among_the_micrographs(scene, tmp_path, capsys):
+    """The setting may do that, but nobody wants it by mistake."""
+    assert by_options(tmp_path / "session.yaml", scene, "--output", scene) == 78
+    assert "choose one of its own" in capsys.readouterr().err
+
+
+def test_without_a_terminal_the_options_are_named(tmp_path, capsys, monkeypatch):
+    """As in a script, or with standard input from /dev/null."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    assert set_up(tmp_path / "session.yaml") == 78
+    said = capsys.readouterr().err
+    assert "Folder with the micrographs: there is nobody to answer" in said
+    assert "--watch, and --yes for the defaults" in said
 
 
 def test_nothing_is_asked_without_a_folder(tmp_path, capsys):

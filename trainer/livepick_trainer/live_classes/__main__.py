@@ -41,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder: Path = parser.parse_args(argv).folder
     os.nice(LOWEST_PRIORITY)  # the sum with the present value counts as 19 at most
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S %z",
     )
     try:
         torch.set_num_threads(ClassesOrder.read(folder).threads)
