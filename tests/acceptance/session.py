@@ -1,5 +1,7 @@
 """A session for acceptance tests: a folder with a config, and the service on it."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -14,6 +16,7 @@ import psutil
 import yaml
 from disc_micrographs import write_disc_micrograph
 
+from livepick.cli import main
 from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
@@ -97,8 +100,10 @@ class Session:
         return names
 
     def status(self):
-        """Return the JSON of ``livepick status``. A test that polls reads the ledger instead."""
-        return json.loads(livepick("status", self.config, "--json").stdout)
+        """Return the JSON of ``livepick status``, called in this process: that saves its start."""
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            main(["status", str(self.config), "--json"])
+        return json.loads(said.getvalue())
 
     def problems(self):
         """Return the problems of ``status``, without that of the disk that all tests share."""
