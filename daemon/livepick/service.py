@@ -725,7 +725,7 @@ class Service:
         if verdicts is not None:
             self._inbox.put(PeopleJudged(verdicts))
             self._metrics.picking.set_person_verdicts(
-                collections.Counter(each.verdict for each in verdicts.values())
+                collections.Counter(each.verdict for each in verdicts.by_place.values())
             )
 
     def _apply_written(self, written: WrittenConfig, changes: Collection[Change]) -> None:

@@ -15,7 +15,7 @@ from livepick.config.yaml_loader import load_config
 from livepick.core.formats.header import printable
 from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
-from livepick.ledger.person_verdicts import Place, Word, decide
+from livepick.ledger.person_verdicts import JudgedFile, Word, decide
 from livepick.ledger.reader import LedgerReader
 
 __all__ = ["Config", "Micrographs", "exclude", "judge_by_hand"]
@@ -55,28 +55,32 @@ def judge_by_hand(path: Path, names: list[str], verdict: Word | None) -> None:
     """
     state = load_config(path).state.directory
     with Database.read_only(state / LEDGER) as database:
-        known = [(str(root), str(rel)) for root, rel in LedgerReader(database).places()]
-    places = [_found(name, known, path) for name in names]
-    decide(state, places, verdict, by=_user())
+        known = [JudgedFile(*each) for each in LedgerReader(database).file_times()]
+    files = [_found(name, known, path) for name in names]
+    decide(state, files, verdict, by=_user())
     word = "judged by its figures" if verdict is None else verdict
-    for _, relative in places:
-        typer.echo(f"{printable(relative)}: {word}")
+    for file in files:
+        typer.echo(f"{printable(file.relative)}: {word}")
     typer.echo("A running service applies it within seconds; otherwise the next start does.")
 
 
-def _found(name: str, known: list[Place], config: Path) -> Place:
+def _found(name: str, known: list[JudgedFile], config: Path) -> JudgedFile:
     whole = str(Path(os.path.abspath(name)))  # noqa: PTH100 - links stay links
-    fits = [place for place in known if name == place[1] or whole == f"{place[0]}/{place[1]}"]
-    fits = fits or [place for place in known if Path(place[1]).name == name]
+    fits = [file for file in known if name == file.relative or whole == _path(file)]
+    fits = fits or [file for file in known if Path(file.relative).name == name]
     if len(fits) == 1:
         return fits[0]
-    listed = ", ".join(printable(f"{root}/{relative}") for root, relative in fits[:4])
+    listed = ", ".join(printable(_path(file)) for file in fits[:4])
     raise LedgerError(
         f"{printable(name)} is the name of {len(fits)} micrographs: {listed}"
         if fits
         else f"{printable(name)} is not a micrograph of this session",
         "Give its path." if fits else f"Its micrographs are listed by: livepick status {config}",
     )
+
+
+def _path(file: JudgedFile) -> str:
+    return f"{file.root}/{file.relative}"
 
 
 def _user() -> str:

@@ -1,7 +1,7 @@
 """Messages to the dispatch loop, the one writer of the ledger."""
 
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from livepick.core.contracts.particle_state import ParticleState
 from livepick.core.formats.file_version import FileVersion
 from livepick.core.imaging.ctf import CtfFit
 from livepick.core.imaging.quality import CtfFigures
-from livepick.ledger.person_verdicts import PersonVerdict
+from livepick.ledger.person_verdicts import KnownVerdicts
 from livepick.ledger.rows import Claim, MicrographRow, RecoveredPicks
 from livepick.ledger.session_rows import ClassAveragesRow, RunState, SkippedFiles
 
@@ -132,8 +132,8 @@ class CtfFitted:
 class PeopleJudged:
     """People have excluded or included micrographs."""
 
-    verdicts: Mapping[tuple[str, str], PersonVerdict]
-    """All verdicts, by watched folder and path below it."""
+    verdicts: KnownVerdicts
+    """All verdicts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class Neighbours(NamedTuple):
     after: int | None
     place: int | None
     """Place in the list, from 1; None: the micrograph itself is not in it."""
-    count: int
+    length: int
     """Length of the list."""
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from livepick.core.formats.image_names import without_compression
 from livepick.ledger.database import Database
 from livepick.ledger.micrograph_filter import FilteredMicrographs
 from livepick.ledger.rows import Hourly, MicrographRow
@@ -63,14 +64,22 @@ class PageQueries:
         return [MicrographRow.of(row) for row in rows], int(count)
 
     def at(self, path: Path) -> MicrographRow | None:
-        """Return the micrograph with this path; None if the ledger does not have it."""
+        """Return the micrograph with this path; None if the ledger does not have it.
+
+        One that was compressed or decompressed in place since is found as well.
+        """
         for folder in path.parents:
-            relative = str(path.relative_to(folder))
+            name = str(path.relative_to(folder))
+            plain = without_compression(name)
             rows = self._rows(
-                "select * from micrograph where root = ? and relative = ?", str(folder), relative
+                "select * from micrograph where root = ? and relative >= ? and relative < ?",
+                str(folder),
+                plain,
+                plain + "/",  # the character after the dot
             )
-            if rows:
-                return MicrographRow.of(rows[0])
+            same = [row for row in rows if without_compression(row["relative"]) == plain]
+            if same:
+                return MicrographRow.of(max(same, key=lambda row: row["relative"] == name))
         return None
 
     def hourly(self, now: float) -> Hourly:

@@ -174,6 +174,10 @@ class LedgerReader:
         sql = "select id, root, relative from micrograph where id > ? order by id limit ?"
         return (root / relative for root, relative in map(place_of, self._in_pages(sql)))
 
+    def file_times(self) -> list[tuple[str, str, int]]:
+        """Return watched folder, path below it, and time in nanoseconds of each micrograph."""
+        return [tuple(row) for row in self._rows("select root, relative, mtime_ns from micrograph")]
+
     def places(self) -> list[tuple[Path, Path]]:
         """Return the watched folder and the path below it of each micrograph."""
         return [place_of(row) for row in self._rows("select root, relative from micrograph")]

@@ -183,7 +183,7 @@ class LedgerWriter:
                 f"state = 'picked', picked_content = content, {FRESH}, {columns}",
                 *figures.values(),
             )
-            self.people.apply(str(claim.root), str(claim.relative))
+            self.people.apply(claim.id)
 
     def failed(self, claim: Claim, error: LivepickError, *, late: LateTry | None = None) -> None:
         """Record that a micrograph could not be picked; see ``record_failure`` for its picks.

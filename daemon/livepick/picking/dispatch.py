@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from livepick.core.contracts.device_aside import DeviceAside
@@ -50,7 +50,7 @@ from livepick.ledger.inbox import (
     SetAside,
     Stop,
 )
-from livepick.ledger.person_verdicts import PersonVerdict
+from livepick.ledger.person_verdicts import KnownVerdicts
 from livepick.ledger.rows import Claim, Counts
 from livepick.ledger.writer import LedgerWriter
 from livepick.picking.backlog import Backlog
@@ -458,10 +458,9 @@ class Dispatch:
             case _:
                 self._record_session(message)
 
-    def _use_verdicts(self, verdicts: Mapping[tuple[str, str], PersonVerdict]) -> None:
+    def _use_verdicts(self, verdicts: KnownVerdicts) -> None:
         """Bring ledger and lists up to date with the verdicts of people."""
-        for relative in self._ledger.people.use(verdicts):
-            verdict = next((v for place, v in verdicts.items() if place[1] == relative), None)
+        for relative, verdict in self._ledger.people.use(verdicts):
             words = "verdict of the figures again" if verdict is None else verdict.reason
             _log.info("%s: %s", printable(relative), words)
             self._outputs.verdicts_changed()

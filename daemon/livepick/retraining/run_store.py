@@ -15,6 +15,7 @@ from livepick.config.sections import Particle
 from livepick.config.training_sections import Bootstrap, Training
 from livepick.core.contracts.bundle import bundle_name, numbered_folders
 from livepick.core.contracts.run import RUN, START, RunSpec
+from livepick.core.formats.image_names import uncompressed_path
 from livepick.errors import TrainerError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import read_bounded
@@ -87,11 +88,11 @@ class Runs:
         return next(fitting, None)
 
     def held_out(self) -> frozenset[Path]:
-        """Return all micrographs held out by any run."""
+        """Return all micrographs held out by any run, by their paths without compression."""
         return frozenset().union(*(run.held_out for run in self._all()))
 
     def trained_on(self) -> frozenset[Path]:
-        """Return all micrographs that any run has trained on."""
+        """Return all micrographs that any run has trained on, in the same way."""
         return frozenset().union(*(run.trained_on for run in self._all()))
 
     def to_continue(
@@ -151,6 +152,6 @@ class Runs:
             folder,
             spec.fingerprint,
             seeding_fingerprint(spec.particle, spec.bootstrap, spec.training),
-            frozenset(m.path for m in spec.micrographs if m.held_out),
-            frozenset(m.path for m in spec.micrographs if not m.held_out),
+            frozenset(uncompressed_path(m.path) for m in spec.micrographs if m.held_out),
+            frozenset(uncompressed_path(m.path) for m in spec.micrographs if not m.held_out),
         )

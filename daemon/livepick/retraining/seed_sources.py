@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import ModelCard
 from livepick.core.contracts.run import RunMicrograph, SeedsFrom
+from livepick.core.formats.image_names import uncompressed_path
 from livepick.core.imaging.picks import Picks
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import MicrographRow
@@ -122,8 +123,8 @@ class MicrographOrder:
         places = self._ledger.picked_places()
         if self._kind == "latest":
             return [number for number, _ in reversed(places)]
-        judging = [number for number, path in places if path in held_out]
-        others = [number for number, path in places if path not in held_out]
+        judging = [number for number, path in places if uncompressed_path(path) in held_out]
+        others = [number for number, path in places if uncompressed_path(path) not in held_out]
         bits = max(len(others) - 1, 0).bit_length()
         spread = (int(f"{i:0{bits}b}"[::-1], 2) if bits else 0 for i in range(1 << bits))
         return judging + [others[i] for i in spread if i < len(others)]
@@ -149,7 +150,7 @@ class Tally:
         if fit:
             self.fit.append(row)
             self.picks += picks
-            self._free += row.path not in self._held_out
+            self._free += uncompressed_path(row.path) not in self._held_out
         else:
             self._unfit += 1
         return fit

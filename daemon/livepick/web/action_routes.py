@@ -196,7 +196,12 @@ class ActionRoutes:
             return await self._form_page(request, name, form, visit, error)
         if warning is None:
             return self._pages.page(
-                request, "actions_done.html", visit, title=proposal.title, sentence=done
+                request,
+                "actions_done.html",
+                visit,
+                title=proposal.title,
+                sentence=done,
+                back=proposal.back,
             )
         return await self._proposed(
             request,

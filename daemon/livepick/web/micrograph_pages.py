@@ -81,7 +81,7 @@ class MicrographPages:
         found = queries.filtered.neighbours(
             query.chosen, micrograph_id, sort=query.sort, descending=query.is_descending
         )
-        place = f"{found.place:,} of {found.count:,} found" if found.place else "not in the list"
+        place = f"{found.place:,} of {found.length:,} found" if found.place else "not in the list"
         address = "?" + query.query(ids=True, page=query.page if query.page > 1 else None)
         return _Beside(found.before, found.after, ("previous", "next"), address, place)
 

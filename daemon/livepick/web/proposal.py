@@ -42,6 +42,8 @@ class Proposal:
     """Training run that the change ends, which needs a consent of its own; None: it ends none."""
     ended: str = ""
     """Description of that run."""
+    back: str = ""
+    """Address of what was changed, to go on from there; empty: only the page of the session."""
 
 
 class Action(Protocol):

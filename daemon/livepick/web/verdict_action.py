@@ -1,14 +1,20 @@
 """The action that excludes a micrograph from the good ones, or includes it whatever its figures."""
 
 import logging
+from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
 
 from livepick.config.proposed_edit import EditedKey
 from livepick.core.formats.header import printable
-from livepick.ledger.person_verdicts import Word, decide, read_person_verdicts
+from livepick.ledger.person_verdicts import JudgedFile, Word, decide, read_person_verdicts
+from livepick.ledger.rows import MicrographRow
+from livepick.web.filter_query import FilterQuery
 from livepick.web.forms import Form
 from livepick.web.page import Sources
-from livepick.web.proposal import ActionError, Proposal, one
+from livepick.web.proposal import ActionError, Proposal, one, whole_number
 from livepick.web.recorded_change import record_change
 
 __all__ = ["JudgeMicrograph"]
@@ -49,18 +55,13 @@ class JudgeMicrograph:
 
     def propose(self, given: Form, by: str) -> Proposal:
         """Return the verdict that the fields of a form ask for."""
-        wanted, number = one(given, "verdict"), one(given, "id")
+        wanted = one(given, "verdict")
         if wanted not in WORDS:
             raise ActionError(f"{wanted[:40]!r} is not a verdict", "Go back and choose one.")
-        digits = number.isascii() and number.isdigit() and len(number) <= 18
-        row = self._sources.ledger.get(int(number)) if digits else None
-        if row is None:
-            raise ActionError(
-                f"there is no micrograph {number[:40]!r}", "Open the micrograph on the page."
-            )
+        row = self._row(given)
         state = self._sources.config().state.directory
-        place = (str(row.root), str(row.relative))
-        before = read_person_verdicts(state).get(place)
+        file = JudgedFile(str(row.root), str(row.relative), row.version.mtime_ns)
+        before = read_person_verdicts(state).of(file)
         if (None if before is None else before.verdict) == WORDS[wanted]:
             raise ActionError(
                 f"{row.relative} is {before.reason if before else 'judged by its figures'} already",
@@ -70,11 +71,12 @@ class JudgeMicrograph:
         title = f"{TITLES[wanted]}: {printable(row.relative)}"
 
         def make() -> str:
-            decide(state, [place], WORDS[wanted], by=by)
+            decide(state, [file], WORDS[wanted], by=by)
             _log.info("page: %s: %s, before: %s", printable(by), title, was)
             key = EditedKey(f"verdict on {printable(row.path)}", was, wanted)
-            undo = f"micrograph?id={row.id}&verdict={was}"
-            record_change(state, by, title, key, undo_with=undo)
+            # By its path: another ledger, built after a loss, has other numbers.
+            undo = urlencode({"path": printable(row.path), "verdict": was})
+            record_change(state, by, title, key, undo_with=f"micrograph?{undo}")
             return "The lists in the output folder follow within a minute."
 
         now = f"Now it is {before.reason}." if before else ""
@@ -85,4 +87,26 @@ class JudgeMicrograph:
             digest=f"{was}-{before.at if before else 0}",
             make=make,
             effects=tuple(filter(None, (now or f"{measured}{reason}.", EFFECTS[wanted]))),
+            back=_back(row.id, one(given, "list")),
         )
+
+    def _row(self, given: Form) -> MicrographRow:
+        number, path = one(given, "id"), one(given, "path")
+        if number:
+            row = self._sources.ledger.get(whole_number(number, "a micrograph"))
+        else:
+            row = self._sources.queries.at(Path(path)) if path else None
+        if row is None:
+            raise ActionError(
+                f"there is no micrograph {(number or path)[:200]!r}",
+                "Open the micrograph on the page.",
+            )
+        return row
+
+
+def _back(number: int, listed: str) -> str:
+    """Return the address of the full view, in the list that the person comes from."""
+    query = FilterQuery.of(QueryParams(listed.removeprefix("?")))
+    page = query.page if query.page > 1 else None
+    words = query.query(ids=True, page=page) if query.fields else ""
+    return f"micrographs/{number}{'?' if words else ''}{words}"

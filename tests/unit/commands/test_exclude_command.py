@@ -28,7 +28,7 @@ def session(config_file):
 
 
 def verdicts(state):
-    return {place[1]: each.verdict for place, each in read_person_verdicts(state).items()}
+    return {place[1]: each.verdict for place, each in read_person_verdicts(state).by_place.items()}
 
 
 def test_micrographs_are_named_by_name_or_path(session, capsys):

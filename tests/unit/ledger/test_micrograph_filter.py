@@ -4,7 +4,7 @@ import pytest
 
 from listed_session import listed_session
 from livepick.ledger.micrograph_filter import MicrographFilter
-from livepick.ledger.person_verdicts import PersonVerdict
+from livepick.ledger.person_verdicts import KnownVerdicts, PersonVerdict
 
 COUNT = 62
 PICKED = COUNT - 2
@@ -114,7 +114,7 @@ def test_picks_and_figures_come_in_pages_of_the_ledger(session):
 def test_a_micrograph_that_a_person_has_excluded_is_found_and_is_not_good(tmp_path):
     with listed_session(tmp_path, count=5) as session:
         verdict = PersonVerdict("excluded", "Ada", 1_790_000_000.0)
-        session.ledger.people.use({(str(session.watched), "mic_0001.mrc"): verdict})
+        session.ledger.people.use(KnownVerdicts({(str(session.watched), "mic_0001.mrc"): verdict}))
 
         assert numbers(session, is_by_person=True) == [1]
         assert numbers(session, verdicts=("bad",)) == [1, 2]

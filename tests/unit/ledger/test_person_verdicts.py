@@ -1,5 +1,6 @@
 """Verdicts of people on micrographs: they overrule the figures until they are withdrawn."""
 
+import json
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from livepick.core.imaging.quality import CtfFigures
 from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.person_verdicts import (
+    JudgedFile,
     PersonVerdictFile,
     decide,
     read_person_verdicts,
@@ -22,7 +24,7 @@ from livepick.ledger.writer import LedgerWriter
 
 PICKS = Picks.sorted(*(np.array(a, dtype=np.float32) for a in ([40, 90], [30, 60], [0.9, 0.4])))
 ROOT, NAME = Path("/data/in"), "mic_0001.mrc"
-PLACE = (str(ROOT), NAME)
+FILE = JudgedFile(str(ROOT), NAME, 1)
 
 
 @pytest.fixture
@@ -48,26 +50,31 @@ def judged(ledger):
     return row(ledger).quality_verdict
 
 
+def changed(ledger, state):
+    """Apply the verdicts of the file, and return the micrographs that this changed."""
+    return [name for name, _ in ledger.people.use(read_person_verdicts(state))]
+
+
 def test_an_exclusion_overrules_the_figures_until_it_is_withdrawn(ledger, tmp_path):
     pick(ledger)
     assert judged(ledger) == "good"
-    decide(tmp_path, [PLACE], "excluded", by="Ada")
+    decide(tmp_path, [FILE], "excluded", by="Ada")
 
-    assert ledger.people.use(read_person_verdicts(tmp_path)) == [NAME]
+    assert changed(ledger, tmp_path) == [NAME]
     assert judged(ledger) == "bad"
     assert row(ledger).quality_reason.startswith("excluded by Ada at 20")
     assert row(ledger).person_verdict == "excluded"
     assert ledger.people.use(read_person_verdicts(tmp_path)) == []  # nothing more to change
 
-    decide(tmp_path, [PLACE], None, by="Ada")
-    assert ledger.people.use(read_person_verdicts(tmp_path)) == [NAME]
+    decide(tmp_path, [FILE], None, by="Ada")
+    assert changed(ledger, tmp_path) == [NAME]
     assert (judged(ledger), row(ledger).quality_reason) == ("good", "")
     assert row(ledger).person_verdict is None
 
 
 def test_it_stays_when_the_micrograph_is_picked_again_or_written_again(ledger, tmp_path):
     pick(ledger)
-    decide(tmp_path, [PLACE], "excluded", by="Ada")
+    decide(tmp_path, [FILE], "excluded", by="Ada")
     ledger.people.use(read_person_verdicts(tmp_path))
     pick(ledger, mtime=2)
     assert judged(ledger) == "bad"
@@ -77,18 +84,18 @@ def test_it_stays_when_the_micrograph_is_picked_again_or_written_again(ledger, t
 def test_it_stays_when_a_ctf_is_found(ledger, tmp_path):
     """The CTF would make it good or bad by itself."""
     claim = pick(ledger)
-    decide(tmp_path, [PLACE], "included", by="Ada")
+    decide(tmp_path, [FILE], "included", by="Ada")
     ledger.people.use(read_person_verdicts(tmp_path))
     assert ledger.ctf.found(claim.id, 1, CtfFigures(90_000.0, 10_000.0, 0.0, 40.0))
     assert judged(ledger) == "good"
-    decide(tmp_path, [PLACE], None, by="Ada")
+    decide(tmp_path, [FILE], None, by="Ada")
     ledger.people.use(read_person_verdicts(tmp_path))
     assert judged(ledger) != "good"  # the figures have not been forgotten
 
 
 def test_it_waits_for_a_micrograph_and_outlives_the_ledger(ledger, tmp_path):
     """The file is the source of truth; another ledger gets the verdict with the first picks."""
-    decide(tmp_path, [PLACE], "excluded", by="Ada")
+    decide(tmp_path, [FILE], "excluded", by="Ada")
     ledger.people.use(read_person_verdicts(tmp_path))
     pick(ledger)
     assert judged(ledger) == "bad"
@@ -96,7 +103,7 @@ def test_it_waits_for_a_micrograph_and_outlives_the_ledger(ledger, tmp_path):
 
 def test_the_list_of_good_micrographs_follows(ledger, tmp_path):
     pick(ledger)
-    decide(tmp_path, [PLACE], "excluded", by="Ada")
+    decide(tmp_path, [FILE], "excluded", by="Ada")
     ledger.people.use(read_person_verdicts(tmp_path))
     (measured,) = ledger.reader.measured()
     assert measured.verdict == "bad"
@@ -105,17 +112,18 @@ def test_the_list_of_good_micrographs_follows(ledger, tmp_path):
 
 def test_the_file_is_read_when_it_changes(tmp_path):
     file = PersonVerdictFile(tmp_path)
-    assert file.changed() == {}
+    assert file.changed().by_place == {}
     assert file.changed() is None
-    decide(tmp_path, [PLACE, ("/data/in", "b.mrc")], "excluded", by="Ada")
-    assert set(file.changed()) == {PLACE, ("/data/in", "b.mrc")}
+    other = JudgedFile("/data/in", "b.mrc", 1)
+    decide(tmp_path, [FILE, other], "excluded", by="Ada")
+    assert set(file.changed().by_place) == {FILE.place, other.place}
     assert file.changed() is None
 
 
 def test_a_name_of_any_bytes_is_kept(tmp_path):
-    place = ("/data/in", "mic\udcff\u00e4.mrc")
-    decide(tmp_path, [place], "excluded", by="Ada")
-    assert set(read_person_verdicts(tmp_path)) == {place}
+    file = JudgedFile("/data/in", "mic\udcff\u00e4.mrc", 1)
+    decide(tmp_path, [file], "excluded", by="Ada")
+    assert set(read_person_verdicts(tmp_path).by_place) == {file.place}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"format": 2, "micrographs": []}', b"\xff"])
@@ -125,8 +133,55 @@ def test_a_damaged_file_is_said_and_never_overwritten(tmp_path, content):
     path.write_bytes(content)
     for call in (
         lambda: read_person_verdicts(tmp_path),
-        lambda: decide(tmp_path, [PLACE], "excluded", by="Ada"),
+        lambda: decide(tmp_path, [FILE], "excluded", by="Ada"),
     ):
         with pytest.raises(LedgerError, match="cannot be read"):
             call()
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["mic_0001.mrc.gz", "mic_0001.mrc.bz2"])
+def test_it_stays_when_the_micrograph_is_compressed_in_place(ledger, tmp_path, name):
+    """Its row gets the new name, and the verdict of the old one; the new name withdraws it."""
+    pick(ledger)
+    decide(tmp_path, [FILE], "excluded", by="Ada")
+    ledger.people.use(read_person_verdicts(tmp_path))
+    ledger.arrivals.landed(ROOT, Path(name), FileVersion(600, 1, 8), time.time())
+    assert str(row(ledger).relative) == name
+    assert changed(ledger, tmp_path) == []
+    assert judged(ledger) == "bad"
+    decide(tmp_path, [JudgedFile(str(ROOT), name, 1)], None, by="Ada")
+    assert changed(ledger, tmp_path) == [name]
+    assert judged(ledger) == "good"
+
+
+def test_it_follows_a_watched_folder_that_was_moved(ledger, tmp_path):
+    """The file there has the same time; another micrograph of this name has another one."""
+    at = 1_790_000_000_123_456_789
+    decide(tmp_path, [JudgedFile("/old/in", NAME, at)], "excluded", by="Ada")
+    ledger.people.use(read_person_verdicts(tmp_path))
+    pick(ledger, mtime=at)
+    assert judged(ledger) == "bad"
+
+    decide(tmp_path, [JudgedFile(str(ROOT), NAME, at)], None, by="Ada")
+    assert read_person_verdicts(tmp_path).by_place == {}
+    decide(tmp_path, [JudgedFile("/old/in", NAME, at - 10**10)], "excluded", by="Ada")
+    assert changed(ledger, tmp_path) == [NAME]
+    assert judged(ledger) == "good"
+
+
+def test_the_file_of_an_earlier_version_is_read(ledger, tmp_path):
+    """Such a file has no times, and may have both names of a micrograph; the later one holds."""
+    (tmp_path / DECISIONS).mkdir()
+    each = {"root": str(ROOT), "by": "Ada"}
+    rows = [
+        each | {"relative": f"{NAME}.gz", "verdict": "included", "at": 2.0},
+        each | {"relative": NAME, "verdict": "excluded", "at": 1.0},
+    ]
+    content = json.dumps({"format": 1, "micrographs": rows})
+    (tmp_path / DECISIONS / "micrographs.json").write_text(content)
+    (verdict,) = read_person_verdicts(tmp_path).by_place.values()
+    assert verdict.verdict == "included"
+    pick(ledger)
+    ledger.people.use(read_person_verdicts(tmp_path))
+    assert row(ledger).person_verdict == "included"

@@ -15,7 +15,7 @@ from livepick.config.yaml_loader import load_config
 from livepick.core.formats.file_version import FileVersion
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
-from livepick.ledger.person_verdicts import decide, read_person_verdicts
+from livepick.ledger.person_verdicts import JudgedFile, decide, read_person_verdicts
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_end import SessionEnd, read_session_end, write_session_end
 from livepick.ledger.writer import LedgerWriter
@@ -321,23 +321,26 @@ def test_a_micrograph_is_excluded_and_judged_by_its_figures_again(ada):
     """The verdict is kept in the state folder with who; a stale page asks again."""
     ada.ledger.arrivals.landed(Path("/m"), Path("a.mrc"), FileVersion(1, 1, 1), time.time())
     (row,) = ada.ledger.reader.recent(-1)
-    status, shown = ada.send("GET", f"/actions/micrograph?id={row.id}&verdict=excluded")
+    status, shown = ada.send(
+        "GET", f"/actions/micrograph?id={row.id}&verdict=excluded&list=%3Fname%3Da"
+    )
     assert (status, "exclude: a.mrc" in shown) == (200, True)
-    assert read_person_verdicts(ada.state) == {}
-    assert ada.confirm("micrograph", shown)[0] == 200
-    (verdict,) = read_person_verdicts(ada.state).values()
+    assert read_person_verdicts(ada.state).by_place == {}
+    status, done = ada.confirm("micrograph", shown)
+    assert (status, f'href="../../micrographs/{row.id}?name=a"' in done) == (200, True)
+    (verdict,) = read_person_verdicts(ada.state).by_place.values()
     assert (verdict.verdict, verdict.by) == ("excluded", "Ada")
     assert ada.confirm("micrograph", shown)[0] == 400  # it is already
 
     (edit,) = read_edits(ada.state)
-    assert edit.undo_with == f"micrograph?id={row.id}&verdict=measured"
+    assert edit.undo_with == "micrograph?path=%2Fm%2Fa.mrc&verdict=measured"
     assert "Undo" in ada.send("GET", "/actions")[1]
     _, shown = ada.send("GET", f"/actions/{edit.undo_with}")
-    decide(ada.state, [("/m", "a.mrc")], "included", by="Bob")
+    decide(ada.state, [JudgedFile("/m", "a.mrc", 1)], "included", by="Bob")
     assert ada.confirm("micrograph", shown)[0] == 409
     _, shown = ada.propose("micrograph", id=str(row.id), verdict="measured")
     assert ada.confirm("micrograph", shown)[0] == 200
-    assert read_person_verdicts(ada.state) == {}
+    assert read_person_verdicts(ada.state).by_place == {}
     for fields in ({"id": "9"}, {"id": "x"}, {"id": str(row.id), "verdict": "gone"}):
         assert ada.propose("micrograph", **{"verdict": "excluded"} | fields)[0] == 400
 

@@ -13,6 +13,7 @@ __all__ = [
     "image_stem",
     "is_compressed_name",
     "stem_of_name",
+    "uncompressed_path",
     "without_compression",
     "without_image_suffix",
 ]
@@ -38,10 +39,14 @@ def without_compression(name: str) -> str:
     return name.rpartition(".")[0] if is_compressed_name(name) else name
 
 
+def uncompressed_path(path: _Path) -> _Path:
+    """Return the path that a micrograph has without compression, to tell whether two are one."""
+    return path.with_name(without_compression(path.name)) if path.name else path
+
+
 def without_image_suffix(path: _Path) -> _Path:
     """Return a path without its suffix, and without the one of its compression."""
-    plain = path.with_name(without_compression(path.name)) if path.name else path
-    return plain.with_suffix("")
+    return uncompressed_path(path).with_suffix("")
 
 
 def stem_of_name(name: str) -> str:
