@@ -14,11 +14,13 @@ The file ``session_end.json`` decides. A service that finds it starts no workers
 folders, counts what lands, and serves its page.
 """
 
+import json
 import logging
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -136,8 +138,13 @@ class ReportWriter:
         self._process: subprocess.Popen[str] | None = None
         self._give_up = 0.0
 
-    def turn(self) -> tuple[Path | None, str] | None:
+    def turn(self, end: SessionEnd) -> tuple[Path | None, str] | None:
         """Begin to write, or look if it is written.
+
+        Parameters
+        ----------
+        end
+            The end of the session, which the report says on top.
 
         Returns
         -------
@@ -145,7 +152,8 @@ class ReportWriter:
             The file and an empty text, or None and the fault; None while it is being written.
         """
         if self._process is None:
-            command = with_parent([sys.executable, "-m", "livepick", "report", str(self._config)])
+            words = ["report", "--end", json.dumps(end.as_json()), str(self._config)]
+            command = with_parent([sys.executable, "-m", "livepick", *words])
             try:
                 self._process = subprocess.Popen(
                     command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -237,6 +245,7 @@ class SessionEnding:
         self._wanted_at = 0.0
         self._wanted_clock = 0.0
         self._progress: tuple[int, float] | None = None
+        self._closing: SessionEnd | None = None
         self._written: tuple[Path | None, str] | None = None
         self._look_clock = float("-inf")
         self._quiet_since: float | None = None
@@ -265,27 +274,24 @@ class SessionEnding:
             self._change_to(wish)
         if wish is None or (wish == "person" and not self._is_done()):
             return None
+        end = self._closing = self._closing or self._end_now(wish)
         if self._written is None:
-            self._written = self._report.turn()
+            self._written = self._report.turn(end)
             if self._written is None:
                 return None
             if self._written[1]:
                 _log.error("session: the closing report was not written: %s", self._written[1])
         report, fault = self._written
-        settings = self._settings()
-        end = SessionEnd(
-            settings.name,
-            time.time(),
-            wish,
-            by=settings.ended_by if wish == "person" else None,
-            report=report,
-            report_fault=fault,
-            left=self._ledger.waiting(),
-        )
+        end = replace(end, report=report, report_fault=fault, left=self._ledger.waiting())
         write_session_end(self._state, end)
         self.end = end
-        _log.info("session %s: over (%s); report: %s", settings.name, wish, report or fault)
+        _log.info("session %s: over (%s); report: %s", end.session, wish, report or fault)
         return "ended"
+
+    def _end_now(self, reason: EndReason) -> SessionEnd:
+        settings = self._settings()
+        by = settings.ended_by if reason == "person" else None
+        return SessionEnd(settings.name, time.time(), reason, by, left=self._ledger.waiting())
 
     def stop(self) -> None:
         """End what is in progress; it is done again at the next start."""
@@ -299,7 +305,7 @@ class SessionEnding:
             self._report.stop()
         elif self._reason is None:
             _log.info("session: ending (%s)", wish)
-        self._reason, self._progress, self._written = wish, None, None
+        self._reason, self._progress, self._closing, self._written = wish, None, None, None
         self._wanted_at, self._wanted_clock = time.time(), self._clock()
         if wish == "person":
             self._scan()

@@ -4,6 +4,8 @@
 
     LivepickError
     ├── ConfigError             the user edits the YAML file
+    │   ├── PortsTakenError         no port is left for the page of another session
+    │   └── SessionStateError       the state folder of a session cannot be used
     ├── MicrographError         one file is bad; the run continues without it
     │   ├── IncompleteFileError     still being written; try it again
     │   ├── ChangedFileError        it changed while it was read; try it again
@@ -72,7 +74,9 @@ __all__ = [
     "OutputError",
     "PixelSizeError",
     "PoisonError",
+    "PortsTakenError",
     "ProviderError",
+    "SessionStateError",
     "SmallImageError",
     "StalledError",
     "StateFolderGoneError",
@@ -119,6 +123,14 @@ class ConfigError(LivepickError):
     """The configuration is wrong; the user must edit it."""
 
     reason = "config"
+
+
+class PortsTakenError(ConfigError):
+    """No port is left for the page of another session of an instrument."""
+
+
+class SessionStateError(ConfigError):
+    """The state folder of a session of an instrument cannot be used."""
 
 
 class MicrographError(LivepickError):

@@ -41,12 +41,17 @@ RECORDED = {
 }
 """Series that the rules record, with their expressions."""
 
-_OF_SESSION = "last_over_time(livepick_session_info{job='%s',instance='%s'}[1d])"
+_INFO = "livepick_session_info|livepick_instrument_info"
+_OF_SERVICE = f"last_over_time({{__name__=~'{_INFO}',job='%s',instance='%s'}}[1d])"
+_WITH_INFO = f'{{{{ with printf "{_OF_SERVICE}" $labels.job $labels.instance | query }}}}'
 _PAGE_URL = (
-    f'{{{{ with printf "{_OF_SESSION}" $labels.job $labels.instance | query }}}}'
-    '{{ . | first | label "page_url" }}{{ else }}http://{{ $labels.instance }}/{{ end }}'
+    f'{_WITH_INFO}{{{{ . | first | label "page_url" }}}}'
+    "{{ else }}http://{{ $labels.instance }}/{{ end }}"
 )
 """Link to livepick's page: the service says its URL (``web.external_url``)."""
+
+_SESSION = f'{_WITH_INFO}{{{{ . | first | label "session" }}}}{{{{ end }}}}'
+"""Name of the session; empty for the service of an instrument."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -150,6 +155,7 @@ def _annotations(alert: Alert, runbooks: str, dashboards: str) -> dict[str, str]
         "summary": " ".join(alert.summary.split()),
         "description": " ".join(alert.runbook.split()),
         "page_url": _PAGE_URL,
+        "session": _SESSION,
         "dashboard": f"livepick-{alert.dashboard}",
     }
     if runbooks:

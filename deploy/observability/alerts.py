@@ -8,6 +8,7 @@ somebody should check. The limits are those of the page.
 
 from observability.collection_alerts import COLLECTION_ALERTS
 from observability.disk_alerts import DISK_ALERTS
+from observability.instrument_alerts import INSTRUMENT_ALERTS
 from observability.picking_alerts import PICKING_ALERTS
 from observability.quality_alerts import QUALITY_ALERTS
 from observability.service_alerts import SERVICE_ALERTS
@@ -17,6 +18,7 @@ __all__ = ["ALERTS"]
 
 ALERTS = (
     *SERVICE_ALERTS,
+    *INSTRUMENT_ALERTS,
     *COLLECTION_ALERTS,
     *PICKING_ALERTS,
     *DISK_ALERTS,

@@ -8,10 +8,11 @@ from prometheus_client import Metric
 from livepick.config.schema import Config
 from livepick.core.contracts.cluster_view import ClusterView
 from livepick.host.gpus import Gpu
+from livepick.instrument.metrics import InstrumentMetrics
 from livepick.monitoring.metrics.exporter import Metrics
 from observability.alert import Alert
 
-__all__ = ["exposed", "metrics_table", "runbooks", "with_parts"]
+__all__ = ["exposed", "exposed_by_instruments", "metrics_table", "runbooks", "with_parts"]
 
 MOST_VALUES = 8
 """Maximum number of label values to list; for more, only their number is given."""
@@ -42,10 +43,18 @@ def exposed() -> list[Metric]:
     return list(metrics.registry.collect())
 
 
+def exposed_by_instruments() -> list[Metric]:
+    """Return the metric families of the service of an instrument."""
+    metrics = InstrumentMetrics()
+    metrics.describe("")
+    return list(metrics.registry.collect())
+
+
 def metrics_table() -> str:
     """Return a table with a row per metric: name, type, labels and the question it answers."""
     rows = ["| metric | type | labels | question |", "| --- | --- | --- | --- |"]
-    for family in sorted(exposed(), key=lambda family: family.name):
+    families = {family.name: family for family in (*exposed_by_instruments(), *exposed())}
+    for _, family in sorted(families.items()):
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         rows.append(
             f"| `{family.name}{suffix}` | {family.type} | {_labels(family)} |"

@@ -57,7 +57,10 @@ def test_a_person_ends_a_session_and_reopens_it(make_session):
     end = end_of(session)
     assert (end["reason"], end["left"], end["report_fault"]) == ("person", 0, "")
     assert datetime.fromisoformat(end["at"]).tzinfo is not None
-    assert "session report" in (session.output / "session_report.html").read_text()
+    report = (session.output / "session_report.html").read_text()
+    assert "The session is over since" in report
+    assert f"ended by {end['by']}." in report
+    assert end["by"].endswith(", by livepick end")
     assert end["report"] == str(session.output / "session_report.html")
     assert session.picked() == 3
     session.until(lambda: heavy_processes(session) == [], "workers are released")
@@ -150,6 +153,7 @@ def test_an_end_that_is_killed_between_two_steps_goes_on(make_session, step):
     session.until(lambda: events(session) == ["session_ended"], "one end")
     report = (session.output / "session_report.html").read_text()
     assert report.rstrip().endswith("</html>")
+    assert "ended by itself, as no more micrographs came" in report
     assert (end_of(session)["reason"], session.picked()) == ("idle", 2)
     assert session.stop() == 0
 

@@ -31,7 +31,7 @@ class Scene:
         self.unsettled, self.available, self.listed = 0, True, True
         self.training, self.change_count, self.now = False, 0, 1000.0
         self.report, self.reports_begun, self.is_writing = (Path("/out/r.html"), ""), 0, False
-        self.scans = 0
+        self.scans, self.said = 0, None
 
     # queries of the ledger
 
@@ -49,7 +49,8 @@ class Scene:
 
     # the writer of the report
 
-    def turn(self):
+    def turn(self, end):
+        self.said = end
         self.reports_begun += not self.is_writing
         self.is_writing = True
         if self.report is not None:
@@ -161,7 +162,10 @@ def test_a_person_ends_it_when_all_is_picked_and_trained(scene):
     assert ending.turn() is None
     scene.waiting_count = 0
     assert ending.turn() == "ended"
-    assert read_session_end(scene.state, "s").by == "anna"
+    end = read_session_end(scene.state, "s")
+    assert end.by == "anna"
+    assert (scene.said.by, scene.said.reason) == ("anna", "person")
+    assert scene.said.at == pytest.approx(end.at)
 
 
 def test_a_training_may_take_longer_than_the_patience(scene):

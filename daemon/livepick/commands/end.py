@@ -16,6 +16,9 @@ from livepick.ledger.session_end import read_session_end, remove_session_end
 
 __all__ = ["end"]
 
+MOST_NAME = 60
+"""Maximum number of characters of a person's name; session.ended_by is limited."""
+
 
 def end(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")],
@@ -67,9 +70,10 @@ def _undo(file: EditableConfig, present: WrittenConfig) -> None:
     typer.echo("A running service goes on within seconds; otherwise the next start does.")
 
 
-def _user() -> str | None:
-    """Return the name of the user who called the command, also through sudo."""
+def _user() -> str:
+    """Return the name of the user who called the command, also through sudo, and the command."""
     try:
-        return os.environ.get("SUDO_USER") or getpass.getuser()
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in a container
-        return None
+        return "a person, by livepick end"
+    return f"{name[:MOST_NAME]}, by livepick end"

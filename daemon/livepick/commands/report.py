@@ -13,6 +13,7 @@ from livepick.errors import ConfigError, OutputError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import open_regular
 from livepick.ledger.session_config import session_config
+from livepick.ledger.session_end import SessionEnd
 from livepick.monitoring.problem import config_invalid
 from livepick.picking.output_folder import OutputFolder
 from livepick.picking.output_owner import Ownership
@@ -44,6 +45,12 @@ def report(
             help="Draw the twelve best and worst micrographs, which means reading each file."
         ),
     ] = True,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", hidden=True, help="End of the session that the service now records."
+        ),
+    ] = None,
 ) -> None:
     """Write a report of a session, while its service runs or afterwards.
 
@@ -53,7 +60,7 @@ def report(
     """
     read = read_settings(named_config(config, session))
     settings = session_config(read.config)
-    html = to_html(collect(settings, read.text, pictures=pictures))
+    html = to_html(collect(settings, read.text, pictures=pictures, end=_end(end)))
     if output is None:
         place = _write_beside_picks(settings, html)
     else:
@@ -63,6 +70,13 @@ def report(
     if read.fault is not None:
         problem = config_invalid(read.fault)
         raise ConfigError(problem.sentence.rstrip("."), problem.remedy)
+
+
+def _end(text: str | None) -> SessionEnd | None:
+    try:
+        return None if text is None else SessionEnd.of_json(text.encode())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--end") from error
 
 
 def _write_beside_picks(config: Config, html: bytes) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 from livepick.config.schema import WrittenConfig
 from livepick.config.yaml_edit import set_key
 from livepick.config.yaml_loader import parse_config, read_text
-from livepick.errors import ConfigError
+from livepick.errors import ConfigError, SessionStateError
 from livepick.host.atomic_files import write_atomically
 
 __all__ = ["SESSION_CONFIG", "Merged", "merge", "write_session_config"]
@@ -70,7 +70,7 @@ def write_session_config(state: Path, text: str) -> Merged:
         if former != text:
             write_atomically(copy, (_NOTE + text).encode())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
+        raise SessionStateError(
             f"{path} cannot be written: {getattr(error, 'strerror', None) or error}",
             "Give sessions.state a folder that the service's user may write, with free space.",
         ) from error

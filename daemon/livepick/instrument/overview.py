@@ -24,7 +24,7 @@ from livepick.instrument.session_search import end_of
 from livepick.instrument.session_view import SessionView, Snapshot
 from livepick.monitoring.human_units import zone
 from livepick.web.accepted_hosts import accepted_hosts
-from livepick.web.address_file import SOCKET, AddressFile, page_url
+from livepick.web.address_file import SOCKET, AddressFile, page_link, page_url
 from livepick.web.connections import Limits
 from livepick.web.guard import Guard
 from livepick.web.host_header import other_port
@@ -108,6 +108,9 @@ class Overview:
     def start(self) -> None:
         """Answer requests, and tell other processes where."""
         self._web.start()
+        is_tls = self._protection.tls() is not None
+        address = address_of(self._listener)
+        self._metrics.describe(page_link(self._instrument.web, address, tls=is_tls))
         try:
             self._address_file.write(address_of(self._listener))
         except OSError as error:

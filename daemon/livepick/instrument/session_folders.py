@@ -18,6 +18,9 @@ MOST_LEVELS = 4
 MOST_FOLDERS = 500
 """Levels and number of the sub-folders of a session that are looked at for new files."""
 
+OF_THE_SYSTEM = ("lost+found", "$RECYCLE.BIN", "System Volume Information")
+"""Folders that a file system has by itself."""
+
 FolderState = Literal["ready", "incomplete", "denied", "same", "unreadable_name"]
 """State of a session's folder. ``incomplete``: the folder of the micrographs is not there yet.
 ``same``: it is that of another session, by a link. ``unreadable_name``: its name is not UTF-8."""
@@ -53,7 +56,8 @@ class Listing:
     """True if that folder does not exist: not yet, or not mounted."""
     sessions: tuple[FoundSession, ...] = ()
     hidden: int = 0
-    """Number of folders with a name that begins with a dot, which are left out."""
+    """Number of folders of the system, and of those with a name that begins with a dot, which are
+    left out."""
     others: int = 0
     """Number of further folders and files whose names do not match."""
 
@@ -101,7 +105,7 @@ class SessionFolders:
             return Listing(self._root, error.strerror or str(error), is_missing=missing)
         seen: dict[tuple[int, int], Path] = {}
         for entry in listed:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name in OF_THE_SYSTEM:
                 hidden += 1
             elif self._name.fullmatch(entry.name) is None or not _is_folder(entry):
                 others += 1

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from livepick.config.reload import FileStamp
 from livepick.config.schema import WrittenConfig
 from livepick.config.session_config_file import SESSION_CONFIG
+from livepick.errors import PortsTakenError, SessionStateError
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import parse_json, read_bounded
 from livepick.instrument.session_folders import FolderState
@@ -17,7 +18,16 @@ from livepick.instrument.session_process import SessionProcess
 from livepick.instrument.session_search import Sighting
 from livepick.instrument.turns import Candidate
 
-__all__ = ["STATES", "SUMMARY", "SessionRecord", "SessionState", "read_summary", "save_summary"]
+__all__ = [
+    "CAUSES",
+    "STATES",
+    "SUMMARY",
+    "Cause",
+    "SessionRecord",
+    "SessionState",
+    "read_summary",
+    "save_summary",
+]
 
 SUMMARY = "session_summary.json"
 """Name of the file in a state folder with the last figures of a session, for the overview."""
@@ -43,6 +53,15 @@ STATES: tuple[SessionState, ...] = get_args(SessionState)
 """States of a session. ``waiting``: others pick now. ``old``: found with old files only, and not
 picked. ``incomplete``: the folder of the micrographs is not there yet. ``gone``: the folder was
 removed or renamed. ``same``: a link to the folder of another session."""
+
+Cause = Literal["config", "crashes", "folder", "ports", "state"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+"""Reasons for which a session is not picked until somebody acts. ``config``: a fault of its config.
+``crashes``: it ends unexpectedly again and again. ``folder``: its folder cannot be read any more.
+``ports``: no port is left for its page. ``state``: its state folder cannot be used."""
+
+MANY_CRASHES = 3
+"""Number of unexpected ends in a row from which a session does not recover by itself."""
 
 _FOLDER_STATES: dict[FolderState, SessionState] = {
     "incomplete": "incomplete",
@@ -165,6 +184,23 @@ class SessionRecord:
             return True
         waits = summary.get("waiting") or summary.get("stale")
         return bool(waits) or summary.get("training") == "training"
+
+    def not_picked(self, *, is_paused: bool = False) -> Cause | None:
+        """Return why the session is not picked until somebody acts; None: it is, or need not be.
+
+        ``is_paused``: as in ``state``.
+        """
+        match self.state(is_paused=is_paused):
+            case "over":
+                return None
+            case "config_fault":
+                fault = self.sighting.config_fault or self.sighting.override_fault
+                if isinstance(fault, PortsTakenError):
+                    return "ports"
+                return "state" if isinstance(fault, SessionStateError) else "config"
+            case "unreadable" if self.sighting.is_known:
+                return "folder"
+        return "crashes" if self.crashes >= MANY_CRASHES else None
 
     def state(self, *, is_paused: bool = False) -> SessionState:
         """Return its state. ``is_paused``: True while the pause after a crash lasts."""

@@ -18,7 +18,13 @@ from livepick.config.schema import WrittenConfig
 from livepick.config.session_config_file import SESSION_CONFIG, write_session_config
 from livepick.config.sessions_section import PLACEHOLDER, folder_above
 from livepick.config.yaml_loader import load_config
-from livepick.errors import ConfigError, LedgerError, LivepickError
+from livepick.errors import (
+    ConfigError,
+    LedgerError,
+    LivepickError,
+    PortsTakenError,
+    SessionStateError,
+)
 from livepick.instrument.session_folders import FoundSession, Listing, SessionFolders
 from livepick.instrument.session_names import session_name
 from livepick.ledger.session_end import SESSION_END, SessionEnd, read_session_end
@@ -179,7 +185,9 @@ class SessionSearch:
             return self._sighting(instrument, place, found, is_known=is_known)
         except Exception as error:  # noqa: BLE001 - the others must be found
             words = f"{type(error).__name__}: {error}"
-            fault = ConfigError(f"{place.state} cannot be used: {words}", "Check its permissions.")
+            fault = SessionStateError(
+                f"{place.state} cannot be used: {words}", "Check its permissions."
+            )
             self._say(place, fault)
             return Sighting(place, found, is_known=True, config_fault=fault)
 
@@ -301,7 +309,7 @@ class SessionSearch:
             for port in instrument.sessions.port_range:
                 if port not in avoided and _is_free(instrument.web.host, port):
                     return port
-        raise ConfigError(
+        raise PortsTakenError(
             f"all ports of sessions.ports ({instrument.sessions.ports}) are in use",
             "Give sessions.ports a larger range, or end sessions: livepick list shows them.",
         )

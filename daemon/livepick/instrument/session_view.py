@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from livepick.config.instrument_config import Instrument
 from livepick.errors import ConfigError
 from livepick.instrument.session_folders import Listing
-from livepick.instrument.session_record import STATES, SessionRecord, SessionState
+from livepick.instrument.session_record import STATES, Cause, SessionRecord, SessionState
 
 __all__ = ["WORDS", "Level", "SessionView", "Snapshot", "printable", "view_of"]
 
@@ -80,6 +80,13 @@ class SessionView:
     config: str = ""
     """Its config file."""
     ended_at: float | None = None
+    not_picked: Cause | None = None
+    """Why it is not picked until somebody acts; None: it is, or need not be."""
+    is_refused: bool = False
+    """True if its ``livepick.yaml`` or a change for it has a fault, so that its last good config
+    stays in use."""
+    waits_for_turn: bool = False
+    """True if it collects, and others pick."""
 
     @property
     def folder_name(self) -> str:
@@ -109,10 +116,11 @@ class Snapshot:
     sessions: tuple[SessionView, ...] = ()
     """The newest first."""
     hidden: int = 0
+    """Number of folders that are no sessions: of the system, or with a dot before their name."""
     counts: dict[SessionState, int] = field(default_factory=dict)
     """Number of sessions in each state."""
     root_is_away: bool = False
-    """True if the folder of the sessions cannot be listed, or has vanished."""
+    """True if the folder of the sessions cannot be listed, has vanished, or does not answer."""
 
     @classmethod
     def of(
@@ -157,7 +165,7 @@ class Snapshot:
             ordered,
             hidden=0 if listing is None else listing.hidden,
             counts=counts,
-            root_is_away=_is_away(listing, was_there=was_there),
+            root_is_away=hangs_seconds > HANGS_SECONDS or _is_away(listing, was_there=was_there),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -234,7 +242,11 @@ def _activity(views: Sequence[SessionView]) -> Words:
 
 
 def view_of(
-    record: SessionRecord, *, is_paused: bool = False, chosen: Sequence[str] = ()
+    record: SessionRecord,
+    *,
+    is_paused: bool = False,
+    chosen: Sequence[str] = (),
+    quiet_seconds: float = 0.0,
 ) -> SessionView:
     """Return what is shown of one session.
 
@@ -246,6 +258,8 @@ def view_of(
         True while the pause after a crash lasts.
     chosen
         Names of the sessions that pick now.
+    quiet_seconds
+        Time without a micrograph after which a session does not collect any more.
     """
     state = record.state(is_paused=is_paused)
     level, sentence, remedy = _words(record, state, chosen)
@@ -277,6 +291,12 @@ def view_of(
         has_report=seen.end is not None and seen.end.report is not None,
         config=printable(record.config_path),
         ended_at=None if seen.end is None else seen.end.at,
+        not_picked=record.not_picked(is_paused=is_paused),
+        is_refused=seen.override_fault is not None and state not in ("config_fault", "over"),
+        waits_for_turn=state == "waiting"
+        and bool(chosen)
+        and record.name not in chosen
+        and time.time() - (record.newest_at or 0.0) < quiet_seconds,
     )
 
 

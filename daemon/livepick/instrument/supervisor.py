@@ -268,6 +268,8 @@ class SessionSupervisor:
         process.watch()
         status = process.ended()
         if status is None:
+            if record.crashes and time.monotonic() - process.started_at > STEADY_SECONDS:
+                record.crashes = 0
             return
         record.process = None
         process.close()
@@ -287,8 +289,6 @@ class SessionSupervisor:
             record.reason = process.reason()
             _log.error("%s: %s", record.name, record.reason)
         else:
-            if time.monotonic() - process.started_at > STEADY_SECONDS:
-                record.crashes = 0
             self._crashed(record, process.reason())
         self._search.soon()
 
@@ -351,7 +351,12 @@ class SessionSupervisor:
         since = self._search.began_at
         now = time.monotonic()
         views = [
-            view_of(record, is_paused=now < record.start_after, chosen=self._chosen)
+            view_of(
+                record,
+                is_paused=now < record.start_after,
+                chosen=self._chosen,
+                quiet_seconds=self._instrument.sessions.quiet_minutes * 60,
+            )
             for record in self._records.values()
         ]
         return Snapshot.of(

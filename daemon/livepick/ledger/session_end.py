@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from livepick.errors import LedgerError, LedgerWriteError
 from livepick.host.atomic_files import write_atomically
@@ -60,6 +60,32 @@ class SessionEnd:
             "left": self.left,
         }
 
+    @classmethod
+    def of_json(cls, text: bytes) -> Self:
+        """Return the end from JSON as ``as_json`` returns it.
+
+        Raises
+        ------
+        ValueError
+            The text is not such JSON.
+        """
+        try:
+            values = parse_json(text)
+            end = cls(
+                session=str(values["session"]),
+                at=datetime.fromisoformat(values["at"]).timestamp(),
+                reason=values["reason"],
+                by=None if values["by"] is None else str(values["by"]),
+                report=None if values["report"] is None else Path(values["report"]),
+                report_fault=str(values.get("report_fault", "")),
+                left=int(values.get("left", 0)),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not the end of a session: {error}") from error
+        if end.reason not in get_args(EndReason):
+            raise ValueError(f"{end.reason} is not a reason")
+        return end
+
 
 def read_session_end(state: Path, session: str) -> SessionEnd | None:
     """Return the end of a session; None if it is not over.
@@ -79,16 +105,7 @@ def read_session_end(state: Path, session: str) -> SessionEnd | None:
         The file is there and cannot be read.
     """
     try:
-        values = parse_json((state / SESSION_END).read_bytes())
-        end = SessionEnd(
-            session=str(values["session"]),
-            at=datetime.fromisoformat(values["at"]).timestamp(),
-            reason=values["reason"],
-            by=None if values["by"] is None else str(values["by"]),
-            report=None if values["report"] is None else Path(values["report"]),
-            report_fault=str(values.get("report_fault", "")),
-            left=int(values.get("left", 0)),
-        )
+        end = SessionEnd.of_json((state / SESSION_END).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -96,10 +113,9 @@ def read_session_end(state: Path, session: str) -> SessionEnd | None:
             f"{state / SESSION_END} cannot be read: {error.strerror}",
             "Check the disk of the state folder and the permissions of this file.",
         ) from error
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except ValueError:
         return None
-    is_valid = end.session == session and end.reason in get_args(EndReason)
-    return end if is_valid else None
+    return end if end.session == session else None
 
 
 def waits_for_reopening(state: Path, session: str) -> str:

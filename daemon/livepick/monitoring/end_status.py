@@ -4,17 +4,21 @@ from livepick.ledger.rows import Counts
 from livepick.ledger.session_end import SessionEnd
 from livepick.monitoring.human_units import clock
 
-__all__ = ["end_remedy", "end_sentence", "ending_sentence"]
+__all__ = ["end_remedy", "end_sentence", "ending_sentence", "how_it_ended"]
+
+
+def how_it_ended(end: SessionEnd) -> str:
+    """Return by whom or what a session was ended."""
+    if end.reason == "idle":
+        return "ended by itself, as no more micrographs came"
+    return f"ended by {end.by}" if end.by else "ended by a person who edited its config"
 
 
 def end_sentence(end: SessionEnd, counts: Counts) -> str:
     """Return the sentence that heads the page of a session that is over."""
-    if end.reason == "idle":
-        how = "it ended by itself"
-    else:
-        how = f"ended by {end.by}" if end.by else "ended by a person"
     return (
-        f"Session over since {clock(end.at)} ({how}): {counts.picked:,} of {counts.total:,}"
+        f"Session over since {clock(end.at)} ({how_it_ended(end)}): {counts.picked:,} of"
+        f" {counts.total:,}"
         " micrographs picked."
     )
 

@@ -14,6 +14,7 @@ from livepick.config.alert_thresholds import (
     FAILED_SINGLE,
     LAG_SECONDS,
     PROBABLY_OVER_SECONDS,
+    SESSION_SECONDS,
     UNREADABLE,
 )
 from livepick.ingest.skipped import SkippedView
@@ -44,7 +45,11 @@ SEE_LOG = "See the log (journalctl -u livepick)"
 
 
 def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Iterator[Problem]:
-    """Yield the current problems; within a level, causes come before their effects."""
+    """Yield the current problems; within a level, causes come before their effects.
+
+    Problems of the latest micrographs end six hours after the last one came or was picked, as their
+    alerts do: until then somebody may act on them. A session that is over has none of them.
+    """
     if not health.ok:
         yield _not_responding(health)
     if status.end is not None:
@@ -58,7 +63,8 @@ def problems_of(status: Status, health: Health, pace: Pace, now: float) -> Itera
         yield _lag(status, now)
     yield from (problem for problem in particle if problem.level == "attention")
     yield from _files_left_out(status)
-    yield from _of_latest(pace)
+    if now - max(pace.last_landed_at or 0.0, status.last_picked_at or 0.0) < SESSION_SECONDS:
+        yield from _of_latest(pace)
     if (silence := _silence_seconds(pace, now)) and silence < PROBABLY_OVER_SECONDS:
         usual = f"; before that, one every {span(pace.gap_seconds)}" if pace.gap_seconds else ""
         yield Problem(

@@ -51,4 +51,7 @@ class EndSession(ConfigAction):
         """Return the settings that end the session or reopen it."""
         if one(given, "reopen"):
             return Wish("reopen the session", {"session.ended_by": None, "session.ended": False})
-        return Wish("end the session", {"session.ended_by": by, "session.ended": True})
+        return Wish(
+            "end the session",
+            {"session.ended_by": f"{by}, on the page", "session.ended": True},
+        )

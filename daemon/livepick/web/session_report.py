@@ -14,7 +14,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,7 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.page_queries import PageQueries
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts, MicrographRow
+from livepick.ledger.session_end import SessionEnd
 from livepick.ledger.session_rows import RunRow, Session
 from livepick.ledger.timeline import Timeline
 from livepick.models.promotions import Promotion
@@ -46,6 +47,8 @@ from livepick.models.registry import MODELS, Models
 from livepick.models.summary import ModelSummary, summarize_models
 from livepick.monitoring.class_status import ClassesStatus
 from livepick.monitoring.drift_monitor import read_drift
+from livepick.monitoring.end_status import how_it_ended
+from livepick.monitoring.human_units import clock, span
 from livepick.monitoring.session_statistics import FigureRow, Ranking, rank
 from livepick.monitoring.status import Status, read_status
 from livepick.web.classes_view import ClassesView, view_classes
@@ -135,6 +138,27 @@ class SessionReport:
     """Their picture as a ``data:`` URI; empty without a picture."""
 
     @property
+    def end(self) -> str:
+        """When and by whom or what the session was ended; empty if it is not over."""
+        end = self.status.end
+        if end is None:
+            return ""
+        how = how_it_ended(end)
+        hours = self.config.session.end_after_hours
+        if end.reason == "idle" and hours is not None:
+            how += f" for {span(3600 * hours)}"
+        return f"The session is over since {clock(end.at)}, {how}."
+
+    @property
+    def left(self) -> str:
+        """Micrographs without picks at the end of the session; empty if there are none."""
+        end = self.status.end
+        if end is None or not end.left:
+            return ""
+        were = "1 micrograph was" if end.left == 1 else f"{end.left:,} micrographs were"
+        return f"{were} left without picks."
+
+    @property
     def counts(self) -> Counts:
         """Number of micrographs by state."""
         return self.status.counts
@@ -146,7 +170,12 @@ class SessionReport:
 
 
 def collect(
-    config: Config, settings: str, *, pictures: bool = True, now: float | None = None
+    config: Config,
+    settings: str,
+    *,
+    pictures: bool = True,
+    now: float | None = None,
+    end: SessionEnd | None = None,
 ) -> SessionReport:
     """Return the report content for the session of ``config``.
 
@@ -160,6 +189,8 @@ def collect(
         True to draw the best and the worst micrographs; each file is read completely.
     now
         Current time, in unix seconds.
+    end
+        End of the session, if this is its closing report; None: as the state folder says.
 
     Raises
     ------
@@ -171,7 +202,10 @@ def collect(
     if not path.is_file():
         return _empty_report(config, settings, made_at)
     with Database.read_only(path) as database:
-        return _collect(config, settings, database, made_at, pictures=pictures)
+        report = _collect(config, settings, database, made_at, pictures=pictures)
+    if end is None:
+        return report
+    return replace(report, status=replace(report.status, end=end))
 
 
 def _empty_report(config: Config, settings: str, made_at: float) -> SessionReport:

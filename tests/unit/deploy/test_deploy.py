@@ -12,7 +12,8 @@ import yaml
 from livepick.monitoring.metrics.instruments import ERROR_REASONS
 from observability.alert import RECORDED, condition, in_promql, rules
 from observability.alerts import ALERTS
-from observability.documentation import exposed
+from observability.documentation import exposed, exposed_by_instruments
+from observability.instrument_alerts import INSTRUMENT_ALERTS
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 TESTS = DEPLOY / "alerts" / "tests" / "livepick_test.yml"
@@ -54,7 +55,7 @@ def test_every_metric_is_in_the_documentation():
     readme = (DEPLOY / "README.md").read_text()
     rows = dict(re.findall(r"^\| `(livepick_\w+)` \| (.*) \|$", readme, re.MULTILINE))
 
-    for family in exposed():
+    for family in {each.name: each for each in (*exposed_by_instruments(), *exposed())}.values():
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         kind, _, question = rows.pop(family.name + suffix).split(" | ")
         assert kind == family.type
@@ -83,13 +84,13 @@ def test_no_link_of_an_alert_leads_to_a_file_or_to_localhost():
     text = (DEPLOY / "alerts" / "livepick.yml").read_text()
     assert "file://" not in text
     assert "localhost" not in text
-    assert text.count("livepick_session_info") == len(ALERTS)
+    assert text.count("livepick_session_info") == 2 * len(ALERTS)  # page_url and session
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_only_the_service_itself_is_told_of_after_the_session(alert):
-    """All others are silent once it is over."""
-    of_the_service = {
+    """All others are silent once it is over; that of an instrument has many sessions."""
+    of_the_service = {each.name for each in INSTRUMENT_ALERTS} | {
         "LivepickDown",
         "LivepickUnhealthy",
         "LivepickUnexpectedErrors",
@@ -108,7 +109,8 @@ def test_every_alert_has_a_test_of_its_own():
 
 def test_a_metric_in_an_alert_exists():
     """An alert on an unknown metric would never fire."""
-    samples = {sample.name for family in exposed() for sample in family.samples}
+    families = [*exposed(), *exposed_by_instruments()]
+    samples = {sample.name for family in families for sample in family.samples}
     texts = [*map(condition, ALERTS), *RECORDED.values()]
     used = {name for text in texts for name in re.findall(r"livepick_\w+", text)}
 

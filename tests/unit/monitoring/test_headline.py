@@ -79,6 +79,18 @@ def test_a_session_that_is_over_is_calm(say):
     assert "livepick end --undo" in top.remedy
 
 
+def test_problems_of_the_latest_micrographs_end_with_what_they_are_about(say):
+    """They stay for six hours without a micrograph, and end at once with the session."""
+    quiet = dataclasses.replace(BUSY, last_picked_at=NOW - 5 * 3600)
+    assert "bad" in str(say(quiet, ago=5 * 3600, judge=judged(bad=40)).problems)
+    late = dataclasses.replace(BUSY, last_picked_at=NOW - 7 * 3600)
+    assert say(late, ago=7 * 3600, judge=judged(bad=40)).problems == ()
+    again = dataclasses.replace(late, last_picked_at=NOW - 60)  # picked again just now
+    assert "bad" in str(say(again, ago=7 * 3600, judge=judged(bad=40)).problems)
+    over = dataclasses.replace(quiet, end=SessionEnd("test", NOW - 60, "idle"))
+    assert say(over, ago=5 * 3600, judge=judged(bad=40)).problems == ()
+
+
 def test_what_matters_after_the_end_is_still_said(say):
     refused = Problem("config_refused", "attention", "The edit was rejected.", "Fix it.")
     over = dataclasses.replace(BUSY, end=SessionEnd("test", 0, "idle"), problems=(refused,))

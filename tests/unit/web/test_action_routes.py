@@ -270,7 +270,7 @@ def test_a_session_is_ended_and_reopened(ada):
     _, shown = ada.propose("session")
     assert ada.confirm("session", shown)[0] == 200
     session = load_config(ada.file).session
-    assert (session.ended, session.ended_by) == (True, "Ada")
+    assert (session.ended, session.ended_by) == (True, "Ada, on the page")
     _, shown = ada.propose("session", reopen="1")
     assert ada.confirm("session", shown)[0] == 200
     assert not load_config(ada.file).session.ended

@@ -17,8 +17,10 @@ from livepick.core.imaging.picks import Picks
 from livepick.core.imaging.quality import Quality
 from livepick.errors import MicrographError
 from livepick.ledger.database import LEDGER, Database
+from livepick.ledger.session_end import SessionEnd, write_session_end
 from livepick.ledger.writer import LedgerWriter
 from livepick.models.registry import MODELS, Models
+from livepick.monitoring.human_units import clock
 from livepick.monitoring.session_statistics import rank
 from livepick.web.session_report import MOST_PICTURES, collect, to_html
 
@@ -60,6 +62,35 @@ def html_of(config, **options):
 def words_of(html):
     """Return the text of a report."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (
+            SessionEnd("test", 0.0, "person", "anna, by livepick end"),
+            "ended by anna, by livepick end",
+        ),
+        (SessionEnd("test", 0.0, "person", "anna, on the page"), "ended by anna, on the page"),
+        (SessionEnd("test", 0.0, "person"), "ended by a person who edited its config"),
+        (
+            SessionEnd("test", 0.0, "idle", left=2),
+            "ended by itself, as no more micrographs came for 6 h. 2 micrographs were left without",
+        ),
+    ],
+)
+def test_a_closing_report_says_on_top_when_and_by_whom_the_session_was_ended(
+    make_config, land, end, words
+):
+    """So does a later report; one before the end says that the session is not over."""
+    land("good.mrc")
+    config = make_config(session={"name": "test", "end_after_hours": 6})
+    assert "The session is not over" in words_of(html_of(config)).partition("micrographs 1")[0]
+    said = words_of(html_of(config, end=end)).partition("micrographs 1")[0]
+    assert f"The session is over since {clock(0.0)}, {words}" in said
+    assert "not over" not in said
+    write_session_end(config.state.directory, end)
+    assert f"The session is over since {clock(0.0)}, {words}" in words_of(html_of(config))
 
 
 def test_it_summarizes_the_session(make_config, land, ledger):
