@@ -74,7 +74,8 @@ def _of_folders(instrument: Instrument) -> dict[str, Any]:
         summary, at, found_at = read_summary(seen.place.state)
         changed_at = 0.0 if seen.found is None else seen.found.changed_at
         began_at = changed_at if found_at is None else found_at
-        views.append(view_of(SessionRecord(seen, began_at, summary=summary, summary_at=at)))
+        record = SessionRecord(seen, began_at, summary=summary, summary_at=at)
+        views.append(view_of(record, chosen=None))
     return Snapshot.of(instrument, views, listing=look.listing).as_json()
 
 
@@ -90,7 +91,9 @@ def _print(values: dict[str, Any], instrument: Instrument, *, runs: bool) -> Non
     if not runs:
         console.print(
             Text(
-                f"The service is not running. To start it: livepick run {instrument.path}", "yellow"
+                "The service is not running, so nothing is picked. To start it: systemctl start"
+                f" livepick@{instrument.name}, or livepick run {instrument.path}",
+                "yellow",
             )
         )
     if values["sessions"]:

@@ -245,7 +245,7 @@ def view_of(
     record: SessionRecord,
     *,
     is_paused: bool = False,
-    chosen: Sequence[str] = (),
+    chosen: Sequence[str] | None = (),
     quiet_seconds: float = 0.0,
 ) -> SessionView:
     """Return what is shown of one session.
@@ -257,7 +257,7 @@ def view_of(
     is_paused
         True while the pause after a crash lasts.
     chosen
-        Names of the sessions that pick now.
+        Names of the sessions that pick now; None: the service of the instrument does not run.
     quiet_seconds
         Time without a micrograph after which a session does not collect any more.
     """
@@ -294,6 +294,7 @@ def view_of(
         not_picked=record.not_picked(is_paused=is_paused),
         is_refused=seen.override_fault is not None and state not in ("config_fault", "over"),
         waits_for_turn=state == "waiting"
+        and chosen is not None
         and bool(chosen)
         and record.name not in chosen
         and time.time() - (record.newest_at or 0.0) < quiet_seconds,
@@ -313,7 +314,7 @@ def _number_of(quality: object) -> float | None:
     return float(quality.get("good", 0)) / sum(quality.values())
 
 
-def _words(record: SessionRecord, state: SessionState, chosen: Sequence[str]) -> Words:
+def _words(record: SessionRecord, state: SessionState, chosen: Sequence[str] | None) -> Words:
     """Return how serious a state is, what it means, and what to do."""
     fault = record.sighting.override_fault
     if state == "config_fault":
@@ -355,12 +356,17 @@ def _config_fault(record: SessionRecord) -> Words:
     return "bad", record.reason, f"Edit {printable(record.config_path)}."
 
 
-def _calm(record: SessionRecord, state: SessionState, chosen: Sequence[str]) -> tuple[str, str]:
+def _calm(
+    record: SessionRecord, state: SessionState, chosen: Sequence[str] | None
+) -> tuple[str, str]:
     """Return what a state means that needs nobody, and what can be done about it."""
     found = record.sighting.found
     detail = "" if found is None else printable(found.detail)
     said = "" if record.process is None else record.process.notify.sentence
-    waits = f"It waits for {' and '.join(chosen)} (sessions.at_once)." if chosen else ""
+    if chosen is None:
+        waits = "It is picked once the service runs."
+    else:
+        waits = f"It waits for {' and '.join(chosen)} (sessions.at_once)." if chosen else ""
     words: dict[SessionState, tuple[str, str]] = {
         "starting": (f"It is {said}." if said else "It is starting.", ""),
         "stopping": ("It stops.", ""),
