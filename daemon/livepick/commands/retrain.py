@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from livepick.commands.session_option import SessionOption, named_config
+from livepick.config.class_decisions import withdrawn_decisions
 from livepick.config.yaml_edit import Edit, EditableConfig, set_key
 from livepick.config.yaml_loader import parse_config
 from livepick.errors import ConfigError, LedgerError, TrainerError
@@ -51,6 +52,11 @@ def retrain(
         f"{config}, line {edit.line}: training.generation is now {edit.value}.\n"
         "A running service applies it within seconds; otherwise the next start does."
     )
+    if withdrawn_decisions(written):
+        typer.echo(
+            "Your decisions on the 2D classes (bootstrap.classes) were removed: the particles are"
+            " sorted into new classes."
+        )
     if waits := waits_for_reopening(written.state.directory, written.session.name):
         typer.echo(waits)
 
@@ -81,6 +87,8 @@ def _ask(run: RunRow) -> None:
 def next_generation(text: str, path: Path, note: str = "") -> Edit:
     """Return the text of a config with its next ``training.generation``.
 
+    Decisions on 2D classes are withdrawn, because the particles are sorted into new ones.
+
     Parameters
     ----------
     text, path
@@ -96,5 +104,8 @@ def next_generation(text: str, path: Path, note: str = "") -> Edit:
     note = " ".join(note.split())
     if not note.isprintable():
         raise ConfigError("the note contains a character that cannot be printed", "Leave it out.")
-    generation = parse_config(text, path).training.generation + 1
+    config = parse_config(text, path)
+    for key, value in withdrawn_decisions(config).items():
+        text = set_key(text, path, key, value).text
+    generation = config.training.generation + 1
     return set_key(text, path, "training.generation", generation, note=note)

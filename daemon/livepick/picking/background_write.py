@@ -36,7 +36,8 @@ class BackgroundWrite:
         self._write = write
         self._interval_seconds = interval_seconds
         self._due = True
-        self._next_at = float("-inf")
+        self._next_at = self._earliest_at = float("-inf")
+        self._is_urgent = False
         self._thread: threading.Thread | None = None
         self._began_at = 0.0
         self._error: BaseException | None = None
@@ -46,6 +47,11 @@ class BackgroundWrite:
     def changed(self) -> None:
         """Schedule a write: the content has changed."""
         self._due = True
+
+    def changed_by_person(self) -> None:
+        """Schedule a write without the interval: a person has changed the content, and looks."""
+        self._due = self._is_urgent = True
+        self._next_at = self._earliest_at
 
     def turn(self) -> bool:
         """Start a write if it is due; return True if one has ended since the last call.
@@ -73,7 +79,7 @@ class BackgroundWrite:
             self._end()
 
     def _begin(self) -> None:
-        self._due, self._error = False, None
+        self._due, self._is_urgent, self._error = False, False, None
         self._began_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
@@ -91,7 +97,9 @@ class BackgroundWrite:
         self._thread.join()
         self._thread = None
         seconds = time.monotonic() - self._began_at
-        self._next_at = self._began_at + max(self._interval_seconds(), seconds / SHARE)
+        self._earliest_at = self._began_at + seconds / SHARE
+        usual_at = max(self._earliest_at, self._began_at + self._interval_seconds())
+        self._next_at = self._earliest_at if self._is_urgent else usual_at
         if self._error is not None:
             self._due = True
             raise self._error

@@ -232,8 +232,9 @@ class Outputs:
         self._table.changed()
 
     def verdicts_changed(self) -> None:
-        """Schedule a rewrite of lists and tables after verdicts in the ledger changed."""
-        self._schedule_lists()
+        """Write lists and tables soon, after a person has changed verdicts in the ledger."""
+        self._list.changed_by_person()
+        self._table.changed_by_person()
 
     def write_failed(self, error: OutputError) -> None:
         """Record that writing to the folder failed, and start the retry delay."""

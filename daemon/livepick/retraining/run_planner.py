@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from livepick.config.schema import Config
+from livepick.config.training_sections import Classes
 from livepick.core.contracts.bundle import ModelCard, bundle_name
 from livepick.core.contracts.run import RUNS, RunMicrograph, RunSpec
 from livepick.errors import ModelError
@@ -224,6 +225,15 @@ class RunPlanner:
         self, seeds: Seeds, version: int, start: StartWeights | None, continues: str | None
     ) -> RunSpec:
         config = self._config
+        bootstrap = config.bootstrap
+        if continues is None and bootstrap.classes != Classes():
+            # The numbers are those of an earlier sorting, and this run will sort anew.
+            bootstrap = bootstrap.model_copy(update={"classes": Classes()})
+            _log.warning(
+                "run %04d: it sorts into new 2D classes, so bootstrap.classes, which has numbers of"
+                " earlier ones, is not used; remove it, or decide again when they are there",
+                version,
+            )
         return RunSpec(
             version=version,
             parent=seeds.parent,
@@ -232,7 +242,7 @@ class RunPlanner:
             models_directory=self._models.directory,
             particle=config.particle,
             training=config.training,
-            bootstrap=config.bootstrap,
+            bootstrap=bootstrap,
             seeds_from=seeds.seeds_from,
             seed_threshold=seeds.threshold,
             start=start.for_run() if start else None,

@@ -41,6 +41,8 @@ class Wish:
     """New values, in an order in which the config is valid after each."""
     undoes: int | None = None
     """Number of the edit that this undoes; None: it undoes none."""
+    note: str = ""
+    """Sentence about something that the change does besides; empty: nothing."""
 
 
 class ConfigAction:
@@ -76,7 +78,7 @@ class ConfigAction:
             make=lambda: self._make(edit, wish, by),
             file=str(self._path),
             diff=tuple(edit.diff()),
-            effects=tuple(effects),
+            effects=(*effects, *filter(None, [wish.note])),
             ends_run=run,
             ended="" if run is None else run_in_words(self._sources, run),
         )

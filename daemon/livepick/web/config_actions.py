@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from livepick.config.class_decisions import withdrawn_decisions
 from livepick.config.edit_history import read_edits
 from livepick.config.proposed_edit import value_of
 from livepick.config.schema import WrittenConfig
@@ -20,6 +21,11 @@ from livepick.web.session_action import EndSession
 from livepick.web.training_view import CLASSES, TrainingView, view_training
 
 __all__ = ["actions_on_config"]
+
+WITHDRAWN = (
+    "The particles are sorted into new 2D classes, so the decisions on the present ones are"
+    " withdrawn."
+)
 
 
 class SetThreshold(ConfigAction):
@@ -64,7 +70,7 @@ class SetDiameter(ConfigAction):
         }
 
     def wish(self, given: Form, config: WrittenConfig, by: str) -> Wish:  # noqa: ARG002
-        """Return the setting of the form."""
+        """Return the settings of the form."""
         text = "auto" if one(given, "auto") else one(given, "value")
         contrast = one(given, "contrast")
         values: dict[str, Value] = {}
@@ -72,13 +78,15 @@ class SetDiameter(ConfigAction):
             values["particle.contrast"] = contrast
         if text == "auto":
             title = "measure the particle's diameter"
-            return Wish(title, {"particle.diameter_angstrom": "auto", **values})
+            return self._wish(title, {"particle.diameter_angstrom": "auto", **values}, config)
         value = round(_number(text, "The diameter"), 1)
         whole = int(value) if value == int(value) else value
-        return Wish(
-            f"set the particle's diameter to {value:g} Å",
-            {"particle.diameter_angstrom": whole, **values},
-        )
+        title = f"set the particle's diameter to {value:g} Å"
+        return self._wish(title, {"particle.diameter_angstrom": whole, **values}, config)
+
+    def _wish(self, title: str, values: dict[str, Value], config: WrittenConfig) -> Wish:
+        withdrawn = withdrawn_decisions(config)
+        return Wish(title, {**values, **withdrawn}, note=WITHDRAWN if withdrawn else "")
 
 
 class RetrainAgain(ConfigAction):
@@ -97,8 +105,13 @@ class RetrainAgain(ConfigAction):
 
     def wish(self, given: Form, config: WrittenConfig, by: str) -> Wish:  # noqa: ARG002
         """Return the settings of the form."""
+        withdrawn = withdrawn_decisions(config)
         generation = config.training.generation + 1
-        return Wish("train a new model", {"training.generation": generation})
+        return Wish(
+            "train a new model",
+            {**withdrawn, "training.generation": generation},
+            note=WITHDRAWN if withdrawn else "",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ in a thread of their own: a large download delays neither the page nor a scrape.
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from email.utils import formatdate
 from pathlib import PurePath
 from typing import Final
 
@@ -18,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from livepick.errors import MicrographError
 from livepick.ledger.micrograph_filter import MicrographFilter
 from livepick.picking.downloads import PICK_FORMATS, Downloads
+from livepick.picking.micrograph_table import CSV
 from livepick.web.attachment import attachment
 from livepick.web.filter_query import FilterQuery
 from livepick.web.micrograph_list import list_html
@@ -136,8 +138,15 @@ class _Routes:
         return Response(content, 200, self._headers(name), _media_type(name))
 
     async def file(self, request: Request) -> Response:
-        """Send a file of the output folder as it is."""
+        """Send a file of the output folder as it is, with the time at which it was written."""
         name = request.path_params["name"]
+        if name == CSV:  # the file may be a minute older than the ledger, and has the same bytes
+            return await self._stream(
+                request,
+                lambda: self._downloads().table(MicrographFilter()),
+                self._headers(name),
+                name,
+            )
         if self._limit.is_reached:
             return self._limit.answer()
 
@@ -147,7 +156,10 @@ class _Routes:
         opened = await self._thread.call(opening)
         if opened is None:
             return not_found("There is no such file in the output folder.")
-        headers = self._headers(PurePath(name).name) | {"etag": opened.tag}
+        headers = self._headers(PurePath(name).name) | {
+            "etag": opened.tag,
+            "last-modified": formatdate(opened.written_at, usegmt=True),
+        }
         if request.headers.get("if-none-match") == opened.tag:
             opened.close()
             return Response(None, 304, headers)

@@ -50,6 +50,8 @@ class OpenedFile:
 
     file: BinaryIO
     size_bytes: int
+    written_at: float
+    """Unix seconds."""
     tag: str
     """HTTP's ``ETag``."""
     close: Callable[[], None]
@@ -115,5 +117,5 @@ def open_file(files: Mapping[str, Path], name: str) -> OpenedFile | None:
         except OSError:
             return None
         tag = f'"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"'
-        return OpenedFile(file, status.st_size, tag, ending.pop_all().close)
+        return OpenedFile(file, status.st_size, status.st_mtime, tag, ending.pop_all().close)
     return None

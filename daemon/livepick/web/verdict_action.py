@@ -1,6 +1,7 @@
 """The action that excludes a micrograph from the good ones, or includes it whatever its figures."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -31,6 +32,9 @@ EFFECTS: Final = {
     "included": "It is in the lists of good micrographs and good particles, whatever its figures.",
     "measured": "Its figures decide whether it is in the lists of good micrographs.",
 }
+
+APPLY_SECONDS = 5.0
+"""Longest wait for the service to apply a verdict, which it looks for every second."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +81,7 @@ class JudgeMicrograph:
             # By its path: another ledger, built after a loss, has other numbers.
             undo = urlencode({"path": printable(row.path), "verdict": was})
             record_change(state, by, title, key, undo_with=f"micrograph?{undo}")
-            return "The lists in the output folder follow within a minute."
+            return self._applied(row.id, WORDS[wanted])
 
         now = f"Now it is {before.reason}." if before else ""
         measured = f"Verdict now: {row.quality_verdict or 'none yet'}"
@@ -89,6 +93,16 @@ class JudgeMicrograph:
             effects=tuple(filter(None, (now or f"{measured}{reason}.", EFFECTS[wanted]))),
             back=_back(row.id, one(given, "list")),
         )
+
+    def _applied(self, number: int, word: Word | None) -> str:
+        """Wait until the service has applied a verdict; return what follows, as a sentence."""
+        give_up = time.monotonic() + APPLY_SECONDS
+        while time.monotonic() < give_up:
+            row = self._sources.ledger.get(number)
+            if row is not None and row.person_verdict == word:
+                return "It holds now; the lists in the output folder follow within seconds."
+            time.sleep(0.1)
+        return "The service applies it as soon as it can, and then writes the lists again."
 
     def _row(self, given: Form) -> MicrographRow:
         number, path = one(given, "id"), one(given, "path")

@@ -114,3 +114,23 @@ def test_a_write_contains_the_changes_before_it_began_only(file, clock):
     file.write.changed()
     file.turn_until_written()
     assert file.write.written_as_of == 1000.0
+
+
+def test_a_change_by_a_person_does_not_wait_for_the_interval(file, clock):
+    """Also if it comes while the file is written; but writing costs no more of the time."""
+    file.write.turn()
+    clock.now += 0.1
+    file.write.changed_by_person()
+    file.turn_until_written()  # 0.1 s of writing: the next begins after 5 s
+    clock.now += 4.0
+    assert not file.write.turn()
+    clock.now += 1.5
+    file.write.turn()
+    file.turn_until_written()
+    file.write.changed()
+    clock.now += 5.0
+    assert not file.write.turn()
+    file.write.changed_by_person()
+    file.write.turn()
+    file.turn_until_written()
+    assert file.written == 3

@@ -165,6 +165,25 @@ def test_a_run_continues_one_with_the_same_seeds(begin, put_bundle, section, cha
     assert _held_out(earlier) <= _held_out(spec)
 
 
+@pytest.mark.parametrize(("change", "used"), [({}, True), ({"generation": 2}, False)])
+def test_decisions_on_classes_hold_for_their_own_sorting_only(begin, change, used, caplog):
+    """A run that sorts anew has other classes under the same numbers, so it leaves them out."""
+    session = begin()
+    session.add(5)
+    session.plan()
+    decided = {"classes": {"accept": [3], "reject": [1]}}
+    bootstrap = type(session.config.bootstrap).model_validate(
+        session.config.bootstrap.model_dump() | decided
+    )
+    training = session.config.training.model_copy(update=change)
+    session.planner = session.start(bootstrap=bootstrap, training=training)
+
+    found = session.plan().bootstrap.classes
+
+    assert (found.accept, found.reject) == (([3], [1]) if used else ([], []))
+    assert ("bootstrap.classes, which has numbers of earlier ones" in caplog.text) != used
+
+
 def test_the_run_that_got_furthest_is_continued(begin):
     """A newer one with the same seeds may have been killed before its first stage ended."""
     session = begin()

@@ -229,6 +229,23 @@ def test_the_second_click_on_a_button_does_nothing_more(ada):
     assert load_config(ada.file).training.generation == 2
 
 
+@pytest.mark.parametrize(("action", "fields"), [("retrain", {}), ("diameter", {"value": "170"})])
+def test_a_change_that_sorts_anew_withdraws_the_decisions_on_classes(ada, action, fields):
+    """The same numbers would be those of other classes; the undo brings them back."""
+    text = BASE.replace("picks: blob", "picks: blob, classes: {accept: [2], reject: [0, 1]}")
+    ada.file.write_text(text)
+    _, shown = ada.propose(action, **fields)
+    assert "decisions on the present ones are withdrawn" in shown
+    assert ada.confirm(action, shown)[0] == 200
+    classes = load_config(ada.file).bootstrap.classes
+    assert (classes.accept, classes.reject) == ([], [])
+    _, shown = ada.propose("undo", edit="1")
+    assert ada.confirm("undo", shown)[0] == 200
+    classes = load_config(ada.file).bootstrap.classes
+    assert (classes.accept, classes.reject) == ([2], [0, 1])
+    assert load_config(ada.file).particle.diameter_angstrom == 150
+
+
 @pytest.mark.parametrize(
     ("action", "fields", "says"),
     [
@@ -317,8 +334,9 @@ def test_another_model_is_used_and_the_one_before_again(ada, put_bundle, monkeyp
     assert "Use model" in ada.send("GET", "/actions/model")[1]
 
 
-def test_a_micrograph_is_excluded_and_judged_by_its_figures_again(ada):
+def test_a_micrograph_is_excluded_and_judged_by_its_figures_again(ada, monkeypatch):
     """The verdict is kept in the state folder with who; a stale page asks again."""
+    monkeypatch.setattr("livepick.web.verdict_action.APPLY_SECONDS", 0.0)  # there is no service
     ada.ledger.arrivals.landed(Path("/m"), Path("a.mrc"), FileVersion(1, 1, 1), time.time())
     (row,) = ada.ledger.reader.recent(-1)
     status, shown = ada.send(

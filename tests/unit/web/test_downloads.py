@@ -5,6 +5,7 @@ import http.client
 import io
 import threading
 import zipfile
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ import pytest
 from listed_session import FORMATS, landing, listed_session
 from livepick.core.formats.star import star_tables
 from livepick.errors import LedgerError
+from livepick.ledger.person_verdicts import KnownVerdicts, PersonVerdict
 from livepick.picking.downloads import PICK_FORMATS
 from livepick.web import download_routes
 from livepick.web.attachment import attachment
@@ -54,22 +56,37 @@ def rows(body):
 @pytest.mark.parametrize(
     "name",
     [
-        *("micrographs.csv", "micrographs.star", "good_micrographs.star", "micrographs_ctf.star"),
+        *("micrographs.star", "good_micrographs.star", "micrographs_ctf.star"),
         *("micrograph_quality.star", "autopick.star", "cryosparc/picks.cs", "cryosparc/picks.csg"),
     ],
 )
 def test_a_file_of_the_output_folder_is_sent_as_it_is(session, ask, name):
-    """With its length and a tag, by which a browser need not fetch it again."""
+    """With its length, its time, and a tag, by which a browser need not fetch it again."""
     answer = ask(f"/files/{name}")
 
     assert answer.body == (session.output / name).read_bytes()
     assert int(answer.headers["content-length"]) == len(answer.body)
     assert "attachment" in answer.headers["content-disposition"]
+    written_at = parsedate_to_datetime(answer.headers["last-modified"]).timestamp()
+    assert written_at == int((session.output / name).stat().st_mtime)
     again = ask(f"/files/{name}", **{"If-None-Match": answer.headers["etag"]})
     assert (again.status, again.body) == (304, b"")
     head = ask(f"/files/{name}", method="HEAD")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == answer.headers["content-length"]
+
+
+def test_the_table_is_as_of_now_though_its_file_is_older(session, ask):
+    """The file is written at most once a minute; it has the same bytes when nothing changed."""
+    assert ask("/files/micrographs.csv").body == (session.output / "micrographs.csv").read_bytes()
+    verdict = PersonVerdict("excluded", "Ada", 1_790_000_000.0)
+    place = (str(session.watched), "mic_0000.mrc")
+    try:
+        session.ledger.people.use(KnownVerdicts({place: verdict}))
+        found = rows(ask("/files/micrographs.csv").body)
+        assert ["excluded by Ada" in str(row) for row in found].count(True) == 1
+    finally:
+        session.ledger.people.use(KnownVerdicts({}))
 
 
 @pytest.mark.parametrize(
