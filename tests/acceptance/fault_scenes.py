@@ -128,7 +128,7 @@ class Scene:
         for fault in faults:
             FAULTS[fault](self)
         microscope.join()
-        self.session.until(lambda: self.session.picked() == micrographs, "all picks", seconds=150)
+        self.session.until(lambda: self.session.picked() == micrographs, "all picks", seconds=300)
         rows = self.session.rows().values()
         assert sorted(row.relative.stem for row in rows) == names
         waiting = [row.picked_at - at for row in rows if row.landed_at < at < row.picked_at]

@@ -35,7 +35,7 @@ from livepick.simulate.species import specimen
 MICROGRAPHS = 14
 BOOTSTRAP = 5
 EVERY_SECONDS = 0.7
-LIMIT_SECONDS = 150
+LIMIT_SECONDS = 300
 MARK = "LIVEPICK_TEST_SESSION"
 """Environment variable by which all processes of a session are found, whoever started them."""
 

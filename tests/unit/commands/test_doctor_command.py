@@ -140,18 +140,18 @@ def test_a_broken_ledger_spoils_only_its_sections(begun, capsys, content):
 
 
 def test_a_section_that_hangs_or_fails_says_so(monkeypatch):
-    monkeypatch.setattr(sections, "SECONDS", 0.2)
+    monkeypatch.setattr(sections, "SECONDS", 1.0)
 
     def hang():
         yield "before"
-        time.sleep(5)
+        time.sleep(60)
 
     def fail():
         yield "first"
         raise RecursionError("too deep")
 
     text = report([Section("A", hang), Section("B", fail), Section("C", lambda: ["\udcff"])])
-    assert "before\n(unavailable: no answer within 0.2 s)" in text
+    assert "before\n(unavailable: no answer within 1 s)" in text
     assert "first\n(unavailable: RecursionError: too deep)" in text
     assert "\\xff" in text
 

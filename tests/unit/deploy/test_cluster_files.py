@@ -119,7 +119,7 @@ def batch_job(tmp_path):
                 start_new_session=True,
             )
         )
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + 60
         while not (tmp_path / "words").exists():
             assert time.monotonic() < give_up
             time.sleep(0.01)
@@ -156,7 +156,7 @@ def test_the_signal_of_the_batch_system_reaches_the_worker(batch_job, tmp_path):
     given = options_of_worker(words[1:])
     assert (given["device"], given["devices"], given["lifetime"]) == ("cpu", None, None)
     os.kill(job.pid, signal.SIGTERM)
-    assert job.wait(10) == 3
+    assert job.wait(60) == 3
     assert (tmp_path / "left").exists()
 
 

@@ -43,7 +43,7 @@ def test_a_program_that_takes_too_long_is_killed_with_all_that_it_started(tmp_pa
     started_at = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired):
         program.finish(data, timeout_seconds=0.1)
-    assert time.monotonic() - started_at < 5
+    assert time.monotonic() - started_at < 60
     until(lambda: not any(is_running(pid) for pid in pids.read_text().split()))
 
 

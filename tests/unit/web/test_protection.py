@@ -194,7 +194,7 @@ def test_connections_without_a_handshake_give_way(serve, write, tmp_path, sent):
     certificate, key = make_certificate(tmp_path)
     text = f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n"
     protection = Protection(_settings(write(text)), host="127.0.0.1")
-    address = serve(protection, connections=8, idle_seconds=1)
+    address = serve(protection, connections=8, idle_seconds=3)
     context = _trusting(certificate)
     with contextlib.ExitStack() as held:
         clients = []

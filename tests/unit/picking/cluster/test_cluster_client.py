@@ -115,7 +115,7 @@ def test_a_stop_ends_all_jobs_and_frees_their_callers(connect, tmp_path):
     cluster.shutdown()
     for job in jobs:
         with pytest.raises((WorkerDiedError, CancelledError)):
-            job.result(10)
+            job.result(30)
     with pytest.raises(EngineError, match="have been stopped"):
         cluster.submit(os.getpid)
     release.touch()  # the process on the node runs it to its end
