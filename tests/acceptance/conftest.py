@@ -6,6 +6,25 @@ from cluster import Cluster
 from machine import why_none
 from session import Session
 
+LONGEST = (
+    "test_observability",
+    "test_kills",
+    "test_class_averages_service",
+    "test_day",
+    "test_chaos",
+    "test_cluster_faults",
+    "test_sessions",
+    "test_service",
+    "test_page_over_time",
+)
+"""Files that take minutes, the longest first: one that began last would run alone at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    """Let the longest files begin first."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
 
 @pytest.fixture(scope="module")
 def browser():
