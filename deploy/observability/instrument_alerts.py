@@ -10,7 +10,7 @@ INSTRUMENT_ALERTS = (
         severity="critical",
         expr="livepick_instrument_folder_readable == 0",
         after_the_end=True,
-        lasting="2m",
+        lasting="1m",
         dashboard="session",
         summary="The folder of all sessions of {{ $labels.instance }} is missing, cannot be read,"
         " or does not answer: no new session is found. Mount it again; livepick then continues by"

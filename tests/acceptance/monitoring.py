@@ -36,9 +36,25 @@ class Prometheus:
     slower
         Scales of alerts, by name, that need a cause several times in their window. How long it
         takes to cause it again depends on the machine.
+    alertmanager
+        host:port of an Alertmanager, which is told of the alerts.
+    discover
+        URL of further targets, which may change.
     """
 
-    def __init__(self, program, folder, *, target, scale, scrape=None, own_disks=(), slower=None):
+    def __init__(
+        self,
+        program,
+        folder,
+        *,
+        target,
+        scale,
+        scrape=None,
+        own_disks=(),
+        slower=None,
+        alertmanager="",
+        discover="",
+    ):
         folder.mkdir()
         self.own_disks = own_disks
         self.log = folder / "log"
@@ -60,6 +76,12 @@ class Prometheus:
                 }
             ],
         }
+        if alertmanager:
+            managers = [{"static_configs": [{"targets": [alertmanager]}]}]
+            config["alerting"] = {"alertmanagers": managers}
+        if discover:
+            found = [{"url": discover, "refresh_interval": "1s"}]
+            config["scrape_configs"][0]["http_sd_configs"] = found
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self.address = f"http://127.0.0.1:{free_port()}"
         with self.log.open("wb") as log:
