@@ -30,7 +30,7 @@ LAST_LINES = 20
 
 MOST_LINE_BYTES = 16 << 10
 
-_LINE = re.compile(r"[-\d]+ [\d:,]+ (DEBUG|INFO|WARNING|ERROR|CRITICAL) +(.*)", re.DOTALL)
+_LINE = re.compile(r"[-\d]+ [\d:]+ [-+]\d{4} (DEBUG|INFO|WARNING|ERROR|CRITICAL) +(.*)", re.DOTALL)
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
 _log = logging.getLogger(__name__)
