@@ -255,5 +255,7 @@ def make_class_averages(**changes: Any) -> ClassAveragesRow:
         "view_fraction": 0.4,
         "views": 5,
         "threshold": 0.35,
+        "noise_particles": 200,
+        "diameter_angstrom": 120.0,
     }
     return ClassAveragesRow(**fields | changes)

@@ -138,11 +138,13 @@ QUALITY_ALERTS = (
         dashboard="session",
         summary="Only {{ $value | humanizePercentage }} of the newest picks of"
         " {{ $labels.instance }} are in class averages that show a particle. Look at them on the"
-        " page: junk among the picks, a wrong diameter, or broken particles?",
+        " page: noise or junk among the picks, a wrong diameter, or broken particles?",
         runbook=f"Less than {CLASS_GOOD_FRACTION:.0%} of the particles are in good classes. The"
         " page shows the averages, with the micrographs that they are of. Junk beside good"
-        " classes: raise `picking.threshold`, or wait for the first training. No good class:"
-        " check `particle.diameter_angstrom` and `particle.contrast`; if they are right, the"
+        " classes: raise `picking.threshold`, or wait for the first training. If the page says that"
+        " the class averages cannot be told from noise: raise it if many picks lie where no"
+        " particle is; if they lie on particles, the signal is too weak for class averages. No good"
+        " class: check `particle.diameter_angstrom` and `particle.contrast`; if they are right, the"
         " particles may be broken, or the ice too thick.",
     ),
     Alert(

@@ -35,7 +35,12 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.session_config import session_config
 from livepick.ledger.session_rows import ClassAveragesRow
-from livepick.monitoring.class_status import ClassesStatus, classes_sentence, view_hint
+from livepick.monitoring.class_status import (
+    ClassesStatus,
+    classes_sentence,
+    noise_sentence,
+    view_hint,
+)
 from livepick.retraining.trainer_process import TrainerProcess, last_log_lines
 
 __all__ = ["PICTURE_FILE", "classes"]
@@ -85,7 +90,7 @@ def classes(
         result = _make(folder)
         _write(output, (folder / RESULT / PICTURE).read_bytes())
     row = ClassAveragesRow.of(0, order, result)
-    for sentence in (classes_sentence(ClassesStatus(row)), view_hint(row)):
+    for sentence in (classes_sentence(ClassesStatus(row)), noise_sentence(row), view_hint(row)):
         if sentence:
             typer.echo(sentence)
     for one in result.left_out:

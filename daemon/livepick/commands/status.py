@@ -26,6 +26,7 @@ from livepick.ledger.session_config import session_config
 from livepick.monitoring.class_status import (
     classes_sentence,
     freshness_sentence,
+    noise_sentence,
     view_hint,
 )
 from livepick.monitoring.end_status import end_remedy, end_sentence
@@ -264,9 +265,10 @@ def _class_averages(present: Status) -> "list[Text]":
     if classes.latest is None:
         return []
     sentence = f"{classes_sentence(classes)} {freshness_sentence(classes)}".strip()
-    hint = view_hint(classes.latest)
+    noise, hint = noise_sentence(classes.latest), view_hint(classes.latest)
     style = "yellow" if classes.latest.view_state == "one_view" else "dim"
-    return [Text(sentence), *([Text(hint, style=style)] if hint else [])]
+    styled = [Text(sentence), Text(noise, style="yellow"), Text(hint, style=style)]
+    return [text for text in styled if text]
 
 
 def _counts(present: Status) -> "Table":

@@ -55,6 +55,10 @@ CTF_NOT_TRUSTED_FRACTION = 0.5
 CLASS_GOOD_FRACTION = 0.5
 """Fraction of the picks in good class averages below which most picks may be junk."""
 
+CLASS_NOISE_FRACTION = 0.5
+"""Fraction of the picks in class averages that cannot be told from noise, from which that is the
+reason why few are in good ones."""
+
 CLASS_JUDGED_PARTICLES = 1000
 """Fewest particles of class averages that are judged by it: classes of a few hundred are noisy."""
 

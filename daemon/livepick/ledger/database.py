@@ -65,6 +65,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     Path(__file__).with_name("schema_5.sql").read_text(),
     Path(__file__).with_name("schema_6.sql").read_text(),
     Path(__file__).with_name("schema_7.sql").read_text(),
+    Path(__file__).with_name("schema_8.sql").read_text(),
 )
 """Script ``n`` migrates a ledger of version ``SCHEMA_VERSION + n`` to the next version. Once a
 version is released, ``SCHEMA`` is no longer edited: later changes are added here and never edited.

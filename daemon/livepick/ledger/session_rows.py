@@ -105,7 +105,7 @@ class ClassAveragesRow:
     made_at: float
     """Unix seconds."""
     model_version: int
-    """Model that made the picks of the first micrograph; later ones may be by the next model."""
+    """Model that made the picks; if there are several, one that is not in use any more."""
     first_id: int
     last_id: int
     micrographs: int
@@ -122,6 +122,10 @@ class ClassAveragesRow:
     """Number of views that can be told apart."""
     threshold: float | None = None
     """Threshold of the picks of the last micrograph; None if it was not recorded."""
+    noise_particles: int = 0
+    """Particles in classes that cannot be told from averages of noise."""
+    diameter_angstrom: float | None = None
+    """Diameter of the particle that they were made with; None if it was not recorded."""
 
     @classmethod
     def of(cls, number: int, order: ClassesOrder, result: ClassesResult) -> Self:
@@ -141,12 +145,19 @@ class ClassAveragesRow:
             result.views.largest_fraction,
             result.views.views,
             order.threshold,
+            result.noise_particles,
+            order.particle.diameter_angstrom,
         )
 
     @property
     def good_fraction(self) -> float:
         """Fraction of the particles that are in good classes."""
         return self.good_particles / max(1, self.particles)
+
+    @property
+    def noise_fraction(self) -> float:
+        """Fraction of the particles that are in classes like noise."""
+        return self.noise_particles / max(1, self.particles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ expire: it stays until there is a newer one, with the number of micrographs pick
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from livepick.classes.making_state import MakingState
 from livepick.config.alert_thresholds import (
     CLASS_GOOD_FRACTION,
     CLASS_JUDGED_PARTICLES,
+    CLASS_NOISE_FRACTION,
     SESSION_SECONDS,
 )
 from livepick.core.formats.header import printable
@@ -27,6 +28,7 @@ __all__ = [
     "classes_as_json",
     "classes_sentence",
     "freshness_sentence",
+    "noise_sentence",
     "read_classes_status",
     "view_hint",
 ]
@@ -90,6 +92,31 @@ def classes_sentence(status: ClassesStatus) -> str:
         f"{100 * row.good_fraction:.0f} % of the picks are in class averages that show a particle"
         f" ({row.good_classes} of {row.classes} classes; {row.particles:,} picks of"
         f" {_micrographs(row.micrographs)}{when})."
+    )
+
+
+def noise_sentence(row: ClassAveragesRow | None) -> str:
+    """Return that most picks are in class averages like noise, and what to do; empty if not so."""
+    if not _is_noise(row):
+        return ""
+    return (
+        f"The class averages of {100 * row.noise_fraction:.0f} % of the picks cannot be told from"
+        f" averages of noise. {_NOISE_REMEDY}"
+    )
+
+
+_NOISE_REMEDY = (
+    "If many picks lie where no particle is, raise picking.threshold. If they lie on particles, the"
+    " signal is too weak for class averages: check the dose and the ice, and"
+    " particle.diameter_angstrom."
+)
+
+
+def _is_noise(row: ClassAveragesRow | None) -> TypeGuard[ClassAveragesRow]:
+    return (
+        row is not None
+        and row.good_fraction < CLASS_GOOD_FRACTION
+        and row.noise_fraction >= CLASS_NOISE_FRACTION
     )
 
 
@@ -167,11 +194,18 @@ def class_problems(status: ClassesStatus, *, now: float) -> Iterator[Problem]:
         return
     if now - row.made_at > SESSION_SECONDS:
         return
+    what = (
+        f"Only {100 * row.good_fraction:.0f} % of the picks are in class averages that show a"
+        f" particle ({_micrographs(row.micrographs)}, {span(max(0.0, now - row.made_at))} ago)."
+    )
+    if _is_noise(row):
+        what += f" Those of {100 * row.noise_fraction:.0f} % cannot be told from averages of noise."
+        yield Problem("few_good_classes", "attention", what, _NOISE_REMEDY)
+        return
     yield Problem(
         "few_good_classes",
         "attention",
-        f"Only {100 * row.good_fraction:.0f} % of the picks are in class averages that show a"
-        f" particle ({_micrographs(row.micrographs)}, {span(max(0.0, now - row.made_at))} ago).",
+        what,
         "Look at the class averages on the page. Junk among the picks: raise picking.threshold, or"
         " let livepick train. Blurred classes: check particle.diameter_angstrom, and whether the"
         " grid has particles that are whole.",
@@ -196,6 +230,7 @@ def classes_as_json(status: ClassesStatus) -> dict[str, Any] | None:
         "particles": row.particles,
         "good_particles": row.good_particles,
         "good_fraction": row.good_fraction,
+        "noise_fraction": row.noise_fraction,
         "classes": row.classes,
         "good_classes": row.good_classes,
         "views": {
@@ -204,6 +239,7 @@ def classes_as_json(status: ClassesStatus) -> dict[str, Any] | None:
             "number": row.views,
         },
         "sentence": classes_sentence(status),
+        "noise": noise_sentence(row),
         "hint": view_hint(row),
     }
 

@@ -10,6 +10,7 @@ from livepick.monitoring.class_status import (
     ClassesStatus,
     classes_sentence,
     freshness_sentence,
+    noise_sentence,
     view_hint,
 )
 
@@ -27,6 +28,8 @@ class ClassesView:
     """Caption: their content and their source."""
     freshness: str
     """Their age, and what is done about it; empty if there is nothing to say."""
+    noise: str
+    """Statement that most of them cannot be told from noise, and what to do; empty if not so."""
     hint: str
     """Hint about the orientation of the particles; empty if there is none."""
     is_warning: bool
@@ -62,11 +65,12 @@ def view_classes(status: ClassesStatus, state: Path) -> ClassesView:
     """
     row = status.latest
     if row is None:
-        return ClassesView(classes_sentence(status), "", "", is_warning=False)
+        return ClassesView(classes_sentence(status), "", "", "", is_warning=False)
     width_px, height_px = _size(picture_of(state / CLASSES, row.number))
     return ClassesView(
         classes_sentence(status),
         freshness_sentence(status),
+        noise_sentence(row),
         view_hint(row),
         is_warning=row.view_state == "one_view",
         number=row.number,

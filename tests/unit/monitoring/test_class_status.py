@@ -14,6 +14,7 @@ from livepick.monitoring.class_status import (
     classes_as_json,
     classes_sentence,
     freshness_sentence,
+    noise_sentence,
     view_hint,
 )
 
@@ -105,3 +106,31 @@ def test_the_json_has_the_figures():
     values = json.loads(json.dumps(classes_as_json(MADE)))
     assert (values["good_fraction"], values["micrographs"]) == (0.75, 20)
     assert values["views"] == {"state": "balanced", "largest_fraction": 0.4, "number": 5}
+
+
+def test_picks_like_noise_are_told_and_the_remedy_is_the_threshold():
+    row = dataclasses.replace(ROW, good_particles=150, noise_particles=3400)
+    sentence = noise_sentence(row)
+    assert sentence.startswith(
+        "The class averages of 85 % of the picks cannot be told from averages"
+    )
+    assert "raise picking.threshold" in sentence
+    (problem,) = class_problems(dataclasses.replace(MADE, latest=row), now=1060.0)
+    assert problem.kind == "few_good_classes"
+    assert "Those of 85 % cannot be told from averages of noise." in problem.sentence
+    assert "raise picking.threshold" in problem.remedy
+    assert classes_as_json(dataclasses.replace(MADE, latest=row))["noise_fraction"] == 0.85
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        None,
+        ROW,
+        dataclasses.replace(ROW, good_particles=2100, noise_particles=1900),
+        dataclasses.replace(ROW, good_particles=150, noise_particles=1900),
+    ],
+    ids=["none", "good", "half good", "few good, but few like noise"],
+)
+def test_noise_is_not_mentioned_unless_most_picks_are_like_it(row):
+    assert noise_sentence(row) == ""

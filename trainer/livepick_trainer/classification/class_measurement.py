@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from livepick_trainer.classification.half_agreement import agreement_sigmas, ring_sums
+
 __all__ = ["ClassFigures", "measure_classes", "ring_correlation"]
 
 Image = NDArray[np.float32]
@@ -48,6 +50,9 @@ class ClassFigures:
     resolution_angstrom: float
     """Resolution at which the half-sets' ring correlation falls below 0.5, computed for the disc
     with its soft edge."""
+    agreement_sigmas: float
+    """Agreement of the half-sets in fine rings, in standard deviations of that of noise:
+    ``half_agreement``."""
     signal_to_noise: float
     """Signal-to-noise ratio of one particle inside the disc, from the variance that the half-sets
     share and the variance of their difference."""
@@ -99,22 +104,17 @@ def measure_classes(
 
 
 def ring_correlation(first: Image, second: Image) -> Vector:
-    """Return the Fourier ring correlation of two images, for rings 1 to box // 2 - 1."""
-    box_px = first.shape[-1]
-    one, two = (np.fft.rfft2(image.astype(np.float64)) for image in (first, second))
-    frequency = np.hypot(
-        np.fft.fftfreq(box_px)[:, None] * box_px, np.fft.rfftfreq(box_px)[None] * box_px
-    )
-    ring = np.rint(frequency).astype(int)
-    count = box_px // 2
+    """Return the Fourier ring correlation of two images, for rings 1 to box // 2 - 1.
 
-    def total(values: NDArray[np.float64]) -> Vector:
-        sums = np.bincount(ring.ravel(), weights=values.ravel())[1:count]
+    Sums over rings are smoothed by ``SMOOTHING``.
+    """
+
+    def smoothed(sums: Vector) -> Vector:
         return np.convolve(np.pad(sums, 1, mode="edge"), SMOOTHING, mode="valid")
 
-    shared = total((one * two.conj()).real)
-    power = total(np.abs(one) ** 2) * total(np.abs(two) ** 2)
-    return np.asarray(shared / np.sqrt(np.maximum(power, 1e-30)), dtype=np.float64)
+    shared, one, two, _ = ring_sums(first, second)
+    power = smoothed(one) * smoothed(two)
+    return np.asarray(smoothed(shared) / np.sqrt(np.maximum(power, 1e-30)), dtype=np.float64)
 
 
 class _Geometry:
@@ -159,6 +159,7 @@ def _measure(
         particles=int(sizes.sum()),
         certainty=certainty,
         resolution_angstrom=geometry.box_px * pixel_size_angstrom / ring,
+        agreement_sigmas=agreement_sigmas(first, second, geometry.soft),
         signal_to_noise=signal / max(noise, 1e-12),
         strength=strength,
         core_contrast=(float(average[geometry.core].mean()) - level) / strength,

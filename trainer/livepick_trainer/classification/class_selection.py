@@ -23,6 +23,15 @@ kept .66 to 1.0 at .81 to .98. The score is the lower of the two results, and th
 The reason for a verdict is therefore a single sentence. No configured number limits the size of a
 class.
 
+Without decoys, the second test compares classes only with each other. If nearly all candidates are
+noise, classes of noise are then the usual ones: at 3 % particles, 45 to 79 % of the candidates were
+in accepted classes. ``must_be_clear`` therefore adds a test that is independent of the other
+classes (``half_agreement``): the usual strength is at least that of the faintest whole class that
+is clearer than noise, and if the halves of all accepted classes together agree no better than those
+of noise, only classes that are clearer by themselves are accepted. Classes of particles with a weak
+signal do not pass it. For the seeds of a training, such particles are wanted, and most of its picks
+are particles, so it is not applied there.
+
 The figures are measured in ``class_measurement``. The limits, the marks and the verdict are in this
 one file, because a limit makes sense only beside the mark that uses it.
 """
@@ -35,6 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livepick_trainer.classification.class_measurement import ClassFigures, measure_classes
+from livepick_trainer.classification.half_agreement import is_beyond_noise
 
 __all__ = ["ClassDecision", "Selection", "SelectionRules", "judge_classes", "select_classes"]
 
@@ -128,6 +138,7 @@ def select_classes(
     pixel_size_angstrom: float,
     diameter_angstrom: float,
     decoys: Vector | None = None,
+    must_be_clear: bool = False,
     rules: SelectionRules | None = None,
     accept: Collection[int] = (),
     reject: Collection[int] = (),
@@ -155,6 +166,8 @@ def select_classes(
     decoys
         (K,): number of places in each class that the picker found in the micrographs' negatives;
         None if the negatives were not searched.
+    must_be_clear
+        True to reject classes whose averages cannot be told from averages of noise.
     rules
         Limits and coefficients. None: the defaults.
     accept, reject
@@ -184,7 +197,12 @@ def select_classes(
     verdicts = tuple(
         _overruled(verdict, accepted=number in accept, rejected=number in reject)
         for number, verdict in enumerate(
-            judge_classes(figures, diameter_angstrom=diameter_angstrom, rules=rules)
+            judge_classes(
+                figures,
+                diameter_angstrom=diameter_angstrom,
+                must_be_clear=must_be_clear,
+                rules=rules,
+            )
         )
     )
     accepted = np.array([verdict.accepted for verdict in verdicts], dtype=bool)
@@ -195,6 +213,7 @@ def judge_classes(
     figures: Collection[ClassFigures],
     *,
     diameter_angstrom: float,
+    must_be_clear: bool = False,
     rules: SelectionRules | None = None,
 ) -> tuple[ClassDecision, ...]:
     """Return the score and verdict of each class, as the module docstring describes.
@@ -208,6 +227,8 @@ def judge_classes(
     good = [f for f, w in zip(figures, whole, strict=True) if w]
     sure = [f for f in good if f.decoys is None or f.decoys < rules.few_decoys] or good
     strength = _usual_strength(sure)
+    if must_be_clear:
+        strength = max([strength, *(f.strength for f in _faintest_clear(sure))])
     length = _weighted_median([f.length_diameters for f in sure], [f.particles for f in sure])
     verdicts = []
     for f, of_class in zip(figures, marks, strict=True):
@@ -223,7 +244,33 @@ def judge_classes(
         accepted = score >= rules.threshold
         reason = f"{f.resolution_angstrom:.0f} Å" if accepted else fault
         verdicts.append(ClassDecision(accepted=accepted, score=score, reason=reason))
-    return tuple(verdicts)
+    return _without_noise(figures, verdicts) if must_be_clear else tuple(verdicts)
+
+
+def _faintest_clear(figures: Collection[ClassFigures]) -> list[ClassFigures]:
+    """Return the faintest of the classes that are clearer than noise; nothing if there is none."""
+    clear = [f for f in figures if is_beyond_noise([f.agreement_sigmas])]
+    return [min(clear, key=lambda f: f.strength)] if clear else []
+
+
+def _without_noise(
+    figures: Collection[ClassFigures], verdicts: Collection[ClassDecision]
+) -> tuple[ClassDecision, ...]:
+    """Return the verdicts; accepted classes that are like noise together need to be clear alone."""
+    pairs = list(zip(figures, verdicts, strict=True))
+    if is_beyond_noise([f.agreement_sigmas for f, v in pairs if v.accepted]):
+        return tuple(verdicts)
+    return tuple(
+        v
+        if not v.accepted or is_beyond_noise([f.agreement_sigmas])
+        else replace(
+            v,
+            accepted=False,
+            score=0.0,
+            reason="cannot be told from noise: its halves agree as little",
+        )
+        for f, v in pairs
+    )
 
 
 def _certainty(label: NDArray[np.int64], probability: NDArray[np.float32], count: int) -> Vector:

@@ -2,7 +2,8 @@
 
 The classes are made from scratch each time: classes that are only updated with new particles keep
 the noise of the first ones. No decoys are searched, as in a training, because that would need
-another picking; the verdicts therefore rest on the averages alone.
+another picking; the verdicts therefore rest on the averages alone. If the threshold is too low,
+nearly all picks may be noise, so classes must be clearer than noise.
 """
 
 import io
@@ -33,6 +34,7 @@ from livepick.host.atomic_files import fsync_folder, write_synced
 from livepick_trainer.classification.class_selection import Selection, select_classes
 from livepick_trainer.classification.classification_rules import ClassificationRules
 from livepick_trainer.classification.classify2d import Classification, classify
+from livepick_trainer.classification.half_agreement import is_beyond_noise
 from livepick_trainer.classification.particles import (
     ParticleStack,
     choose_box_px,
@@ -103,6 +105,7 @@ def make_classes(folder: Path, *, report: Report = lambda _: None) -> ClassesRes
         classes=found.classes,
         pixel_size_angstrom=stack.pixel_size_angstrom,
         diameter_angstrom=order.particle.diameter_angstrom,
+        must_be_clear=True,
     )
     good = np.array([verdict.accepted for verdict in judged.verdicts])
     views = find_views(found.halves, found.half_sizes, good, diameter_px=stack.diameter_px)
@@ -195,6 +198,7 @@ def _write(folder: Path, cut: _Cut, classes: _Sorted, *, began: float) -> Classe
         with_ctf=cut.with_ctf,
         particles=len(cut.stack),
         good_particles=int(judged.believed.sum()),
+        noise_particles=_noise_particles(judged),
         classes=figures,
         views=views.balance,
         width_px=picture.width_px,
@@ -211,6 +215,15 @@ def _write(folder: Path, cut: _Cut, classes: _Sorted, *, began: float) -> Classe
         },
     )
     return result
+
+
+def _noise_particles(judged: Selection) -> int:
+    """Return the number of particles in rejected classes that cannot be told from noise."""
+    return sum(
+        figures.particles
+        for figures, verdict in zip(judged.figures, judged.verdicts, strict=True)
+        if not verdict.accepted and not is_beyond_noise([figures.agreement_sigmas])
+    )
 
 
 def _display_order(judged: Selection) -> NDArray[np.intp]:

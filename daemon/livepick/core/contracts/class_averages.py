@@ -92,7 +92,7 @@ class ClassesOrder(_Record):
     """Name of the session that the micrographs belong to."""
     particle: Particle
     model_version: int
-    """Model that made the picks of the first micrograph; later ones may be by the next model."""
+    """Model that made the picks; if there are several, one that is not in use any more."""
     first_id: int
     """Smallest number of a micrograph in the ledger."""
     last_id: int
@@ -162,6 +162,8 @@ class ClassesResult(_Record):
     """Particles in classes; picks too close to the edge for a whole box are left out."""
     good_particles: int
     """Particles in good classes."""
+    noise_particles: int = 0
+    """Particles in the other classes that cannot be told from averages of noise."""
     classes: list[ClassFigures]
     views: ViewBalance
     width_px: int

@@ -85,6 +85,44 @@ def test_a_sample_of_mostly_noise_keeps_its_particles():
     assert [v.accepted for v in found.verdicts] == [True] + [False] * 6
 
 
+def coarse(image, most_ring=4):
+    """Return an image without the rings beyond the coarsest."""
+    y, x = (np.fft.fftfreq(BOX_PX)[:, None] * BOX_PX, np.fft.rfftfreq(BOX_PX) * BOX_PX)
+    return np.fft.irfft2(np.fft.rfft2(image) * (np.hypot(y, x) <= most_ring), s=image.shape)
+
+
+def like_noise(count):
+    """Return averages like those of aligned noise, which have a shape, but no fine detail."""
+    rng = np.random.default_rng(1)
+    return [
+        0.4 * coarse(disc(15) - disc(7, place, 0.5)) for place in rng.uniform(-8, 8, (count, 2))
+    ]
+
+
+def test_classes_of_noise_alone_are_rejected_if_they_must_be_clear():
+    """Compared with each other they are usual; their halves agree in coarse rings only."""
+    noise = like_noise(12)
+    assert sum(v.accepted for v in select(noise).verdicts) >= 6
+    verdicts = select(noise, must_be_clear=True).verdicts
+    assert not any(v.accepted for v in verdicts)
+    assert "cannot be told from noise: its halves agree as little" in {v.reason for v in verdicts}
+
+
+def test_a_clear_class_sets_the_usual_strength_among_classes_of_noise():
+    """It would be too strong otherwise, and the noise would be usual."""
+    signals = [2 * GOOD, *like_noise(30)]
+    assert not select(signals).verdicts[0].accepted
+    verdicts = select(signals, must_be_clear=True).verdicts
+    assert [v.accepted for v in verdicts] == [True] + [False] * 30
+
+
+def test_a_class_without_detail_stays_good_among_clear_ones():
+    """Where the classes together are clear, each is compared with the others, as ever."""
+    found = select([*[GOOD] * 8, 0.8 * coarse(GOOD)], must_be_clear=True)
+    assert found.figures[8].agreement_sigmas < 3.7
+    assert all(v.accepted for v in found.verdicts)
+
+
 def test_a_class_of_few_particles_is_not_judged_good():
     found = select([GOOD, GOOD], sizes=[150, 6])
 
