@@ -57,7 +57,9 @@ def make_order(config: Config, ledger: LedgerReader, *, threads: int) -> Classes
     return ClassesOrder(
         session=config.session.name,
         particle=config.particle,
-        model_version=picks[0][0].model_version or 0,
+        model_version=_model_version(
+            [row.model_version or 0 for row, _ in picks], None if model is None else model.version
+        ),
         first_id=picks[0][0].id,
         last_id=picks[-1][0].id,
         threshold=picks[-1][0].threshold,
@@ -73,6 +75,15 @@ def make_order(config: Config, ledger: LedgerReader, *, threads: int) -> Classes
             for row, some in picks
         ],
     )
+
+
+def _model_version(versions: Sequence[int], in_use: int | None) -> int:
+    """Return the model that made the picks: the model in use only if all of them are by it.
+
+    While micrographs are picked again, some have picks of an earlier model. The result is then of
+    that model, so that it is made again when all picks are by the new one.
+    """
+    return next((version for version in versions if version != in_use), versions[0])
 
 
 def _sampled(

@@ -206,6 +206,7 @@ class SessionClasses:
             model_version=None if model is None else model.version,
             now=self._clock(),
             every_seconds=60 * self._config.class_averages.every_minutes,
+            diameter_angstrom=self._config.particle.diameter_angstrom,
         )
         if why is None:
             self._show(MakingState(fault=self._state.fault, remedy=self._state.remedy))

@@ -3,9 +3,9 @@
 They are made from the first ``FIRST_MICROGRAPHS``, and again whenever there are as many newer
 picks as they have particles, until they have the largest number. From then on they follow the
 newest picks: they are made again when newer picks would replace half of their particles, but not
-more often than the config says. Another model or threshold makes them due as soon as all their
-picks are by it. Until there are so many newer picks, the old ones stay: they are
-shown with their time and micrographs.
+more often than the config says. Another diameter makes them due at once, because it is the size of
+their boxes; another model or threshold, as soon as all their picks are by it. Until there are so
+many newer picks, the old ones stay: they are shown with their time and micrographs.
 
 Each time the particles are sorted from scratch. Classes that begin early and are only updated keep
 the noise of their first particles.
@@ -60,6 +60,7 @@ def why_due(
     model_version: int | None,
     now: float,
     every_seconds: float,
+    diameter_angstrom: float,
 ) -> str | None:
     """Return why class averages are due, as a clause; None if they are not.
 
@@ -75,6 +76,8 @@ def why_due(
         Unix seconds.
     every_seconds
         Shortest time between two of them that follow the newest picks.
+    diameter_angstrom
+        Diameter of the particle.
     """
     chosen = averaged(newest, model_version)
     particles = sum(row.pick_count or 0 for row in chosen)
@@ -82,8 +85,8 @@ def why_due(
         return None
     if last is None:
         return f"{len(chosen)} micrographs are picked"
-    if (other := _other_picks(chosen, last, model_version)) is not None:
-        return other
+    if (why := _outdated(chosen, last, model_version, diameter_angstrom)) is not None:
+        return why
     newer = sum(row.pick_count or 0 for row in newest if row.id > last.last_id)
     if last.particles < MOST_PARTICLES and newer >= last.particles:
         return f"{newer} picks are newer, as many as they have particles"
@@ -93,10 +96,18 @@ def why_due(
     return None
 
 
-def _other_picks(
-    chosen: Sequence[PickCount], last: ClassAveragesRow, model_version: int | None
+def _outdated(
+    chosen: Sequence[PickCount],
+    last: ClassAveragesRow,
+    model_version: int | None,
+    diameter_angstrom: float,
 ) -> str | None:
-    """Return that all picks are by another model or threshold than the last; None if not."""
+    """Return that the diameter, the model or the threshold is another one; None if not.
+
+    Another model or threshold counts as soon as all picks are by it.
+    """
+    if last.diameter_angstrom not in (None, diameter_angstrom):
+        return f"the diameter is {diameter_angstrom:g} Å now"
     models = {row.model_version for row in chosen}
     if models == {model_version} and model_version != last.model_version:
         return f"model {model_version} picks now"

@@ -45,3 +45,14 @@ def test_a_fitted_ctf_is_passed_on_and_one_of_another_program_comes_from_its_fil
     averaged_session.ledger.ctf.found(4, 1, CtfFigures.of(ctf))
     order = make_order(averaged_session.config, averaged_session.ledger.reader, threads=1)
     assert [m.ctf for m in order.micrographs] == [None, None, ctf, *[None] * 7]
+
+
+def test_picks_of_two_models_count_as_those_of_the_one_that_is_not_in_use(averaged_session):
+    """Otherwise, averages made while micrographs are picked again would never be renewed."""
+    averaged_session.pick(4, version=2)
+    averaged_session.pick(4, version=1)
+    averaged_session.pick(3, version=2)
+    averaged_session.ledger.session.use_model(2, "trained", "particle")
+    order = make_order(averaged_session.config, averaged_session.ledger.reader, threads=1)
+    assert len(order.micrographs) == 11
+    assert order.model_version == 1

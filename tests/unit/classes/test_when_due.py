@@ -29,8 +29,15 @@ def rows(count, picks=40, *, version=1, first=1, threshold=0.35):
     ]
 
 
-def why(newest, last=None, *, model=1, now=1000.0, every=600.0):
-    return why_due(newest, last, model_version=model, now=now, every_seconds=every)
+def why(newest, last=None, *, model=1, now=1000.0, every=600.0, diameter=120.0):
+    return why_due(
+        newest,
+        last,
+        model_version=model,
+        now=now,
+        every_seconds=every,
+        diameter_angstrom=diameter,
+    )
 
 
 @pytest.mark.parametrize(("micrographs", "picks"), [(9, 100), (10, 14)])
@@ -81,3 +88,10 @@ def test_another_threshold_makes_them_due_once_all_picks_are_by_it():
     mixed = rows(2, threshold=0.41, first=9) + rows(8)
     assert why(mixed, last) is None
     assert why(rows(10, threshold=0.41), MADE) is None  # not recorded by an earlier version
+
+
+def test_another_diameter_makes_them_due_at_once():
+    """Their boxes have the size of the diameter. One that was not recorded is no reason."""
+    assert why(rows(10), MADE) is None
+    assert why(rows(10), MADE, diameter=155.5) == "the diameter is 155.5 Å now"
+    assert why(rows(10), dataclasses.replace(MADE, diameter_angstrom=None), diameter=155.5) is None
