@@ -248,6 +248,41 @@ def test_a_micrograph_opens_on_top_of_the_list(look, session):
     assert page.url.endswith("/micrographs?verdict=bad")
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_arrows_go_through_the_list_in_its_order(look, width):
+    """From the first to the last hit with picks; closing leads back to the same list."""
+    page = look("/micrographs?verdict=bad&sort=name&order=up", width=width)
+    names = page.locator("tbody a").all_inner_texts()
+    assert len(names) > 3
+    page.locator("tbody a").first.click()
+    for number, name in enumerate(names, 1):
+        page.get_by_role("heading", name=name).wait_for()
+        page.get_by_text(f"{number} of {len(names)} found").wait_for()
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("heading", name=names[-2]).wait_for()
+    assert page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth + 1"
+    )
+    page.reload()  # the view that is open is in the address
+    page.get_by_text(f"{len(names) - 1} of {len(names)} found").wait_for()
+    page.keyboard.press("Escape")
+    until(page, "!document.querySelector('#full').open")
+    assert page.url.endswith("/micrographs?verdict=bad&sort=name&order=up")
+
+
+def test_without_a_script_the_view_leads_through_the_list_and_back(look):
+    page = look("/micrographs?verdict=bad", java_script_enabled=False)
+    names = page.locator("tbody a").all_inner_texts()
+    page.locator("tbody a").nth(1).click()
+    page.get_by_role("link", name="next").click()
+    assert page.locator(".full h2").inner_text() == names[2]
+    page.get_by_role("link", name="previous").click()
+    assert page.locator(".full h2").inner_text() == names[1]
+    page.get_by_role("link", name="Close").click()
+    assert page.locator("tbody a").all_inner_texts() == names
+
+
 WITHOUT_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
 
 

@@ -20,11 +20,12 @@ TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of this test
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
 
-def with_actions(folder, *, listen="127.0.0.1:0", **sections):
+def with_actions(folder, *, listen="127.0.0.1:0", external_url=None, **sections):
     """Return a session with two picked micrographs whose page people may act on."""
     (folder / "token").write_text(f"{TOKEN}\n")
     (folder / "token").chmod(0o600)
     web = {"listen": listen, "actions": "token", "token_file": "token"}
+    web |= {"external_url": external_url} if external_url else {}
     made = Session(folder, web=web, **sections)
     made.config.write_text(f"# Krios 1, grid 7\n{made.config.read_text()}")
     made.start()
@@ -200,7 +201,6 @@ def test_a_micrograph_is_excluded_and_comes_back(look, session):
     session.until(lambda: good.exists() and "mic_0001" in good.read_text(), "the list")
     page = open_signed_in(look, "/")
     choose(page, "Exclude…", "Done: exclude: mic_0001.mrc")
-    # These tables are written once a minute.
     session.until(lambda: "mic_0001" not in good.read_text(), "it left the list")
     assert "mic_0002" in good.read_text()
     session.until(lambda: "excluded by Ada" in table.read_text(), "the table says by whom")

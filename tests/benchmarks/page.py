@@ -57,6 +57,7 @@ LISTS = {
     "… sorted, page 50": "/micrographs?sort=resolution&page=50",
     "… of a name that one has": "/micrographs?name=_00500_",
     "… of a span and a reason": "/micrographs?from=2000-01-01&reason=mottle",
+    "one micrograph in the list, sorted": "/micrographs/5000?verdict=good&sort=resolution",
 }
 """Addresses of the list of micrographs, with what they ask for."""
 

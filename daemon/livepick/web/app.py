@@ -133,7 +133,7 @@ def create_app(
         *for_report(sources, page_thread),
         *for_timeline(sections, page_thread),
         *for_overview(sections, sources, page_thread),
-        *for_list(sources, page_thread),
+        *for_list(sources, page_thread, has_actions=acting is not None),
         *for_downloads(sources, download_thread, sections.downloads),
         *for_micrographs(
             MicrographPages(sources, has_actions=acting is not None), sources, page_thread

@@ -44,7 +44,9 @@ _MEDIA_TYPES: Final = {
 REPORT = "report.html"
 
 
-def for_list(sources: Sources, page_thread: PageThread) -> list[Route]:
+def for_list(
+    sources: Sources, page_thread: PageThread, *, has_actions: bool = False
+) -> list[Route]:
     """Return the routes of the list of micrographs that pass a filter."""
     filtered = sources.queries.filtered
 
@@ -58,6 +60,7 @@ def for_list(sources: Sources, page_thread: PageThread) -> list[Route]:
                 session=sources.config().session.name,
                 total=filtered.totals(MicrographFilter()).micrographs,
                 now=time.time(),
+                has_actions=has_actions,
             )
 
         status = 400 if query.faults else 200

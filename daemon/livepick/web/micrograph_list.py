@@ -54,7 +54,13 @@ class ListView:
 
 
 def list_html(
-    query: FilterQuery, filtered: FilteredMicrographs, *, session: str, total: int, now: float
+    query: FilterQuery,
+    filtered: FilteredMicrographs,
+    *,
+    session: str,
+    total: int,
+    now: float,
+    has_actions: bool = False,
 ) -> str:
     """Return the page of the list.
 
@@ -70,6 +76,8 @@ def list_html(
         Number of all its micrographs.
     now
         Time, in unix seconds.
+    has_actions
+        True if people may change something.
     """
     totals = filtered.totals(query.chosen)
     pages = max(1, -(-totals.micrographs // ROWS))
@@ -98,4 +106,5 @@ def list_html(
         states=_STATE_WORDS,
         formats=PICK_FORMATS,
         zone=zone(now),
+        has_actions=has_actions,
     )
