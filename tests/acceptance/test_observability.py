@@ -867,6 +867,41 @@ def test_class_averages_without_particles_are_told(make_session, watch):
     assert session.stop() == 0
 
 
+@pytest.mark.timeout(900)
+def test_class_averages_of_noise_are_told(make_session, watch):
+    """With a threshold of 0, 97 of 100 picks are noise, and have averages with a shape, too."""
+    address = f"127.0.0.1:{free_port()}"
+    session = make_session(
+        web={"listen": address},
+        particle={"diameter_angstrom": 155},
+        bootstrap={"picks": "general"},
+        picking={"threshold": 0.0},
+        micrograph={"ctf": "off"},
+        class_averages={"enabled": True, "every_minutes": 0.01},
+    )
+    micrographs = session.folder / "made"
+    written = livepick(
+        *("simulate", micrographs, "--micrographs", 14, "--every", "1ms", "--write-seconds", 0),
+        *("--species", "proteasome", "--clean", "--particles-per-micrograph", 3, "--snr", 0.06),
+    )
+    assert written.returncode == 0, written.stderr
+    session.start()
+    for path in sorted(micrographs.glob("*.mrc")):
+        path.rename(session.landing / path.name)
+    prometheus = watch(address)
+    prometheus.until(fire=["LivepickFewGoodClasses"], seconds=600)
+    averages = session.status()["class_averages"]
+    assert averages["particles"] >= 1000
+    assert averages["good_fraction"] < 0.15
+    assert averages["noise_fraction"] > 0.7
+    told = "cannot be told from averages of noise. If many picks lie where no particle is, raise"
+    assert told in session.get("/")
+    report = session.folder / "report.html"
+    assert livepick("report", session.config, "--output", report).returncode == 0
+    assert told in report.read_text()
+    assert session.stop() == 0
+
+
 def test_every_alert_is_fired_for_real():
     """A new alert needs a test in this file, or in that of instruments, that causes it."""
     files = (Path(__file__), Path(__file__).with_name("test_instrument_alerts.py"))

@@ -102,6 +102,7 @@ def noise_sentence(row: ClassAveragesRow | None) -> str:
     return (
         f"The class averages of {100 * row.noise_fraction:.0f} % of the picks cannot be told from"
         f" averages of noise. {_NOISE_REMEDY}"
+        + ("" if row.particles >= CLASS_JUDGED_PARTICLES else " Those of more picks are clearer.")
     )
 
 

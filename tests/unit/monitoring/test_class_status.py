@@ -122,6 +122,13 @@ def test_picks_like_noise_are_told_and_the_remedy_is_the_threshold():
     assert classes_as_json(dataclasses.replace(MADE, latest=row))["noise_fraction"] == 0.85
 
 
+def test_a_few_hundred_picks_like_noise_are_no_verdict():
+    """Their averages may be too noisy, so it is said that there will be clearer ones."""
+    row = dataclasses.replace(ROW, particles=300, good_particles=0, noise_particles=300)
+    assert noise_sentence(row).endswith("Those of more picks are clearer.")
+    assert list(class_problems(dataclasses.replace(MADE, latest=row), now=1060.0)) == []
+
+
 @pytest.mark.parametrize(
     "row",
     [
