@@ -16,7 +16,11 @@ needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="openssl is not insta
 
 
 def make_certificate(
-    folder: Path, name: str = "server", *, is_authority: bool = True
+    folder: Path,
+    name: str = "server",
+    *,
+    is_authority: bool = True,
+    names: str = "DNS:localhost,IP:127.0.0.1",
 ) -> tuple[Path, Path]:
     """Write a self-signed certificate for localhost and its key, and return both paths."""
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
@@ -24,7 +28,7 @@ def make_certificate(
         [
             *(str(OPENSSL), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
             *("-nodes", "-days", "2", "-subj", f"/CN={name}"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-addext", f"subjectAltName={names}"),
             *(() if is_authority else ("-addext", "basicConstraints=critical,CA:FALSE")),
             *("-keyout", str(key), "-out", str(certificate)),
         ],

@@ -8,7 +8,7 @@ SERVICE_ALERTS = (
     Alert(
         name="LivepickDown",
         severity="critical",
-        expr=f'up{{job="livepick"}} == 0 unless on (job, instance) {AT_REST} == 1',
+        expr=f'up{{job=~"livepick.*"}} == 0 unless on (job, instance) {AT_REST} == 1',
         after_the_end=True,
         lasting="2m",
         dashboard="session",

@@ -39,7 +39,7 @@ class Prometheus:
     alertmanager
         host:port of an Alertmanager, which is told of the alerts.
     discover
-        URL of further targets, which may change.
+        URL of further targets, which may change, or the settings of such a request.
     """
 
     def __init__(
@@ -80,7 +80,8 @@ class Prometheus:
             managers = [{"static_configs": [{"targets": [alertmanager]}]}]
             config["alerting"] = {"alertmanagers": managers}
         if discover:
-            found = [{"url": discover, "refresh_interval": "1s"}]
+            told = discover if isinstance(discover, dict) else {"url": discover}
+            found = [{"refresh_interval": "1s", **told}]
             config["scrape_configs"][0]["http_sd_configs"] = found
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self.address = f"http://127.0.0.1:{free_port()}"

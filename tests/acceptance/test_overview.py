@@ -75,6 +75,12 @@ def test_sessions_that_should_run_are_targets(overview):
         {"targets": ["127.0.0.1:9803"], "labels": labels},
         {"targets": ["127.0.0.1:9801"], "labels": labels},
     ]
+    asked = urllib.request.Request(  # noqa: S310 - our own
+        f"{overview.url}targets", headers={"Host": f"localhost:{overview.url.split(':')[-1][:-1]}"}
+    )
+    with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310 - our own
+        found = json.load(answer)
+    assert [each["targets"] for each in found] == [["localhost:9803"], ["localhost:9801"]]
     metrics = get(overview, "/metrics").decode()
     assert 'livepick_instrument_sessions{state="picking"} 1.0' in metrics
     assert 'livepick_instrument_sessions{state="waiting"} 0.0' in metrics

@@ -24,6 +24,9 @@ from livepick.web.service_socket import service_answer
 
 __all__ = ["list"]
 
+MOST_OLD = 5
+"""Number of folders with old files only that are listed one by one."""
+
 _STYLES = {"attention": "yellow", "bad": "bold red"}
 
 
@@ -34,6 +37,9 @@ def list(  # noqa: A001 - the name of the command
     *,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, for scripts.")
+    ] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Also list folders with old files only, one by one.")
     ] = False,
 ) -> None:
     """List the sessions of an instrument, the newest first.
@@ -51,7 +57,7 @@ def list(  # noqa: A001 - the name of the command
     if as_json:
         typer.echo(json.dumps(values | {"service": "running" if runs else "stopped"}, indent=2))
     else:
-        _print(values, instrument, runs=runs)
+        _print(values, instrument, runs=runs, show_all=show_all)
 
 
 def _of_service(instrument: Instrument) -> dict[str, Any] | None:
@@ -79,7 +85,7 @@ def _of_folders(instrument: Instrument) -> dict[str, Any]:
     return Snapshot.of(instrument, views, listing=look.listing).as_json()
 
 
-def _print(values: dict[str, Any], instrument: Instrument, *, runs: bool) -> None:
+def _print(values: dict[str, Any], instrument: Instrument, *, runs: bool, show_all: bool) -> None:
     from rich.console import Console  # noqa: PLC0415 - not for --json
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -96,7 +102,11 @@ def _print(values: dict[str, Any], instrument: Instrument, *, runs: bool) -> Non
                 "yellow",
             )
         )
-    if values["sessions"]:
+    old = [each["name"] for each in values["sessions"] if each["state"] == "old"]
+    if show_all or len(old) <= MOST_OLD:
+        old = []
+    shown = [each for each in values["sessions"] if each["name"] not in old]
+    if shown:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in ("session", "state", "picked", "waiting", "failed", "last micrograph"):
             table.add_column(
@@ -104,7 +114,7 @@ def _print(values: dict[str, Any], instrument: Instrument, *, runs: bool) -> Non
                 justify="right" if name in ("picked", "waiting", "failed") else "left",
                 overflow="fold",
             )
-        for each in values["sessions"]:
+        for each in shown:
             state = Text(WORDS.get(each["state"], each["state"]), _STYLES.get(each["level"], ""))
             if each["state"] != "picking" or each["level"] != "good":
                 state.append(f"\n{each['sentence']}", "dim")
@@ -115,6 +125,12 @@ def _print(values: dict[str, Any], instrument: Instrument, *, runs: bool) -> Non
                 _ago(each["newest_at"]),
             )
         console.print(table)
+    if old:
+        what = (
+            f"{len(old)} folders have old files only, and are not picked until a micrograph lands"
+        )
+        how = f"To list them: livepick list {instrument.path} --all; to pick one: livepick new"
+        console.print(Text(f"{what}. {how} {instrument.path} NAME", "dim"))
     place = str(instrument.sessions.state / SESSION_CONFIG).replace(PLACEHOLDER, "NAME")
     console.print(
         Text(

@@ -4,6 +4,7 @@ The config of a session has, in this order of precedence, what the instrument sa
 what ``livepick.yaml`` in the session's folder overrides, and the session's own folders and port.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from livepick.config.yaml_loader import (
     Document,
     as_commented_yaml,
     config_error,
+    is_blank,
     parse_document,
     read_text,
 )
@@ -224,7 +226,7 @@ def _one_line(text: object) -> str:
 
 
 def _override(instrument: Instrument, path: Path) -> Document:
-    """Return ``livepick.yaml`` of a session's folder; an empty document if there is none.
+    """Return ``livepick.yaml`` of a session's folder; an empty document if it sets nothing.
 
     Raises
     ------
@@ -232,8 +234,16 @@ def _override(instrument: Instrument, path: Path) -> Document:
         It cannot be read, or overrides what the instrument does not allow.
     """
     if not is_file(path):
+        if os.path.lexists(path):
+            raise ConfigError(
+                f"{path} is a folder, a pipe or a link that leads nowhere",
+                "Replace it by a text file, or remove it.",
+            )
         return Document({}, {}, [])
-    document = parse_document(read_text(path, remedy="Fix or remove it."), path)
+    text = read_text(path, remedy="Fix or remove it.")
+    if is_blank(text):
+        return Document({}, {}, [])
+    document = parse_document(text, path)
     faults = list(document.faults)
     allow = instrument.sessions.allow
     for section, settings in document.values.items():

@@ -26,6 +26,7 @@ __all__ = [
     "as_commented_yaml",
     "as_yaml",
     "config_error",
+    "is_blank",
     "load_config",
     "parse_config",
     "parse_document",
@@ -99,6 +100,11 @@ def load_config(path: Path) -> WrittenConfig:
         with its line.
     """
     return parse_config(read_text(path), path)
+
+
+def is_blank(text: str) -> bool:
+    """Return True for a text that has no more than comments."""
+    return all(line.lstrip()[:1] in ("", "#") for line in text.splitlines())
 
 
 def parse_config(text: str, path: Path) -> WrittenConfig:

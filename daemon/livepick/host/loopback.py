@@ -1,8 +1,17 @@
-"""Addresses that only this machine can reach."""
+"""Names and addresses of hosts, and those that only this machine can reach."""
 
 import ipaddress
 
-__all__ = ["is_loopback"]
+__all__ = ["is_address", "is_loopback"]
+
+
+def is_address(host: str) -> bool:
+    """Return True for an IPv4 or IPv6 address without brackets, and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -27,7 +27,7 @@ from livepick.web.accepted_hosts import accepted_hosts
 from livepick.web.address_file import SOCKET, AddressFile, page_link, page_url
 from livepick.web.connections import Limits
 from livepick.web.guard import Guard
-from livepick.web.host_header import other_port
+from livepick.web.host_header import host_name, other_port
 from livepick.web.jinja import render_template
 from livepick.web.page_thread import PageThread
 from livepick.web.protection import Protection
@@ -177,8 +177,9 @@ class Overview:
             body = {"ok": is_ok, "seconds_since": round(seconds, 1)}
             return JSONResponse(body, status_code=200 if is_ok else 503)
 
-        async def targets(_: Request) -> Response:
-            return JSONResponse(self._targets(), headers=NO_CACHE)
+        async def targets(request: Request) -> Response:
+            asked = host_name(request.headers.get("host", ""))
+            return JSONResponse(self._targets(asked), headers=NO_CACHE)
 
         async def report(request: Request) -> Response:
             state = self._states.get(request.path_params["name"])
@@ -232,13 +233,16 @@ class Overview:
 
         return link
 
-    def _targets(self) -> list[dict[str, object]]:
+    def _targets(self, asked: str) -> list[dict[str, object]]:
         """Return the sessions that should run, in the format of Prometheus's ``http_sd_configs``.
 
         One that is over or waits is none of them; one that crashes again and again is, so that the
-        alert for a service that does not respond fires.
+        alert for a service that does not respond fires. Their host is the one by which Prometheus
+        asked: it reaches that, and a certificate that it accepts there has its name.
         """
-        host = self._host
+        web = self._instrument.web
+        # A proxy does not have the other ports.
+        host = web.host if asked in ("", web.external_host) else asked
         if host in ("0.0.0.0", "::"):  # noqa: S104 - every address of this machine, so its name
             host = socket.gethostname()
         host = f"[{host}]" if ":" in host else host

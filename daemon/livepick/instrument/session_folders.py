@@ -6,6 +6,7 @@ the last file came into it.
 
 import os
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -67,6 +68,9 @@ class _Known:
     """A folder that was listed before."""
 
     changed_ns: int
+    came_at: float
+    """Time of that change in unix seconds; not later than when it was seen, as the clock of a file
+    server may be ahead."""
     has_files: bool
     inner: list[Path] = field(default_factory=list)
 
@@ -105,13 +109,17 @@ class SessionFolders:
             return Listing(self._root, error.strerror or str(error), is_missing=missing)
         seen: dict[tuple[int, int], Path] = {}
         for entry in listed:
-            if entry.name.startswith(".") or entry.name in OF_THE_SYSTEM:
+            if _is_hidden(entry.name):
                 hidden += 1
             elif self._name.fullmatch(entry.name) is None or not _is_folder(entry):
                 others += 1
             else:
                 found = self._look(Path(entry.path))
-                if found.identity is not None and found.identity in seen:
+                if (target := self._session_behind(entry)) is not None:
+                    found = FoundSession(
+                        found.folder, found.directory, "same", f"it leads to the folder of {target}"
+                    )
+                elif found.identity is not None and found.identity in seen:
                     first = seen[found.identity].name
                     found = FoundSession(
                         found.folder, found.directory, "same", f"it leads to the folder of {first}"
@@ -120,6 +128,19 @@ class SessionFolders:
                     seen[found.identity] = found.folder
                 sessions.append(found)
         return Listing(self._root, sessions=tuple(sessions), hidden=hidden, others=others)
+
+    def _session_behind(self, entry: "os.DirEntry[str]") -> str | None:
+        """Return the name of the folder of another session that a link leads to.
+
+        None: it is no link, or leads elsewhere. That folder need not be there: a session that is
+        renamed just now must not be found by its link.
+        """
+        if not entry.is_symlink():
+            return None
+        target = Path(os.path.realpath(entry.path))
+        is_beside = target.parent == Path(os.path.realpath(self._root))
+        is_session = not _is_hidden(target.name) and self._name.fullmatch(target.name)
+        return target.name if is_beside and is_session else None
 
     def look_at(self, folder: Path) -> FoundSession:
         """Return what is found in the folder of one session."""
@@ -167,7 +188,7 @@ class SessionFolders:
                 known = self._list(folder, is_top=folder == directory)
                 if known is not None:
                     if known.has_files:
-                        newest = max(newest or 0.0, known.changed_ns / 1e9)
+                        newest = max(newest or 0.0, known.came_at)
                     deeper += known.inner
             level = deeper
         return newest
@@ -177,7 +198,8 @@ class SessionFolders:
             changed_ns = folder.stat().st_mtime_ns
             known = self._known.get(folder)
             if known is None or known.changed_ns != changed_ns:
-                known = _Known(changed_ns, has_files=False)
+                came_at = min(changed_ns / 1e9, time.time())
+                known = _Known(changed_ns, came_at, has_files=False)
                 with os.scandir(folder) as entries:
                     for entry in entries:
                         if entry.name.startswith("."):
@@ -192,6 +214,10 @@ class SessionFolders:
                 raise
             return None  # a sub-folder that went away, or that only others may read
         return known
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in OF_THE_SYSTEM
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -188,7 +188,7 @@ class SessionSearch:
             fault = SessionStateError(
                 f"{place.state} cannot be used: {words}", "Check its permissions."
             )
-            self._say(place, fault)
+            self._say(place, fault, has_config=False)
             return Sighting(place, found, is_known=True, config_fault=fault)
 
     def begin(self, found: FoundSession) -> Sighting:
@@ -213,7 +213,7 @@ class SessionSearch:
             except ConfigError as error:
                 override_fault = error
         seen = self._read(Sighting(place, found, is_known=True, override_fault=override_fault))
-        self._say(place, override_fault)
+        self._say(place, override_fault, has_config=seen.config is not None)
         if seen.config is None and override_fault is not None and seen.config_fault is None:
             return replace(seen, config_fault=override_fault)
         return seen
@@ -230,11 +230,12 @@ class SessionSearch:
         if merged.kept:
             _log.info("%s: %s stay as edited in %s", place.name, ", ".join(merged.kept), path)
 
-    def _say(self, place: Place, fault: LivepickError | None) -> None:
+    def _say(self, place: Place, fault: LivepickError | None, *, has_config: bool) -> None:
         """Log a fault once."""
         words = "" if fault is None else str(fault)
         if words and self._said.get(place.state) != words:
-            _log.error("%s: its last good config stays in use: %s", place.name, words)
+            effect = "its last good config stays in use" if has_config else "it cannot be picked"
+            _log.error("%s: %s: %s", place.name, effect, words)
         self._said[place.state] = words
 
     def _read(self, seen: Sighting) -> Sighting:

@@ -363,10 +363,11 @@ def _calm(
     found = record.sighting.found
     detail = "" if found is None else printable(found.detail)
     said = "" if record.process is None else record.process.notify.sentence
+    waits = ""
     if chosen is None:
         waits = "It is picked once the service runs."
-    else:
-        waits = f"It waits for {' and '.join(chosen)} (sessions.at_once)." if chosen else ""
+    elif chosen and record.name not in chosen:
+        waits = f"It waits for {' and '.join(chosen)} (sessions.at_once)."
     words: dict[SessionState, tuple[str, str]] = {
         "starting": (f"It is {said}." if said else "It is starting.", ""),
         "stopping": ("It stops.", ""),
@@ -379,7 +380,9 @@ def _calm(
         "gone": ("Its folder was removed or renamed.", "Its picks and its state are kept."),
         "unreadable": (
             f"Its folder cannot be read: {detail}.",
-            "Give livepick's user the right to read it.",
+            "Give livepick's user the right to read it."
+            if found is not None and found.state == "denied"
+            else "Rename the folder; it is picked then.",
         ),
         "same": (f"It is not picked: {detail}.", ""),
         "incomplete": (f"{detail}.", ""),

@@ -227,7 +227,8 @@ class SessionSupervisor:
             if record.is_over:
                 continue  # it ends by itself
             if record.name not in self._chosen:
-                _log.info("%s: stops; %s picks now", record.name, " and ".join(self._chosen))
+                verb = "picks" if len(self._chosen) == 1 else "pick"
+                _log.info("%s: stops; %s %s now", record.name, " and ".join(self._chosen), verb)
                 process.stop()
             elif self._needs_restart(record):
                 _log.info("%s: starts again, because a setting needs it", record.name)

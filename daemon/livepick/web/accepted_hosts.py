@@ -1,11 +1,10 @@
 """Names under which a browser may ask for a page."""
 
-import ipaddress
 import socket
 from collections.abc import Callable
 
 from livepick.config.web_section import Web
-from livepick.host.loopback import is_loopback
+from livepick.host.loopback import is_address, is_loopback
 from livepick.web.protection import Protection
 
 __all__ = ["accepted_hosts"]
@@ -35,14 +34,6 @@ def accepted_hosts(settings: Web, host: str, protection: Protection) -> Callable
         if not loopback and not protection.insecure:
             return True
         name = given.lower().removesuffix(".")
-        return name in known or is_loopback(given) or (not loopback and _is_address(given))
+        return name in known or is_loopback(given) or (not loopback and is_address(given))
 
     return accepts
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

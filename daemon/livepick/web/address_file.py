@@ -11,7 +11,7 @@ from pathlib import Path
 from livepick.config.web_section import Web
 from livepick.host.atomic_files import write_atomically
 from livepick.host.foreign_files import read_bounded
-from livepick.host.loopback import is_loopback
+from livepick.host.loopback import is_address, is_loopback
 
 __all__ = ["SOCKET", "AddressFile", "page_link", "page_url"]
 
@@ -69,6 +69,8 @@ def page_url(web: Web, address: str, *, tls: bool) -> str:
     host, _, port = address.rpartition(":")
     if host in ("0.0.0.0", "[::]"):  # noqa: S104 - every address of this machine, so its name
         host = socket.gethostname()
+    elif not is_address(web.host):  # a certificate has the name that web.listen has
+        host = web.host
     return f"{'https' if tls else 'http'}://{host}:{port}/"
 
 
@@ -79,5 +81,5 @@ def page_link(web: Web, address: str, *, tls: bool) -> str:
     """
     host, _, port = address.rpartition(":")
     if web.external_url is None and is_loopback(host):
-        address = f"{socket.gethostname()}:{port}"
+        return f"{'https' if tls else 'http'}://{socket.gethostname()}:{port}/"
     return page_url(web, address, tls=tls)

@@ -57,6 +57,25 @@ def test_list_changes_nothing_and_shows_each_session(
     assert "s2" in shown
 
 
+def test_many_old_folders_are_one_line(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for number in range(20):
+        folder = config.parent / "data" / f"old{number:02d}" / "MotionCorr"
+        folder.mkdir(parents=True)
+        (folder / "a.mrc").touch()
+        os.utime(folder, (1e9, 1e9))
+    assert main(["list", str(config)]) == 0
+    shown = capsys.readouterr().out
+    assert "21 folders have old files only" in shown
+    assert "old07" not in shown
+    assert "It is picked once the service runs." in shown
+    assert main(["list", str(config), "--all"]) == 0
+    assert "old07" in capsys.readouterr().out
+    assert len(sessions(config, capsys)) == 22
+
+
 def test_new_begins_an_old_session_with_settings_of_its_own(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,11 +231,25 @@ def test_list_of_a_single_session_names_status(
     assert f"livepick status {path}" in capsys.readouterr().err
 
 
+def test_check_of_an_instrument_names_what_each_session_would_refuse(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = config.with_name("token")
+    token.write_text("with spaces, which a token has not")
+    token.chmod(0o600)
+    with config.open("a") as file:
+        file.write(f"web: {{listen: '127.0.0.1:0', actions: token, token_file: {token}}}\n")
+    assert main(["check", str(config)]) == 1
+    assert "FAULT   actions on the page: web.token_file" in capsys.readouterr().out
+
+
 def test_check_of_an_instrument_names_what_is_missing(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(config)]) == 0
     shown = capsys.readouterr().out
+    for name in ("SQLite", "picking device", "trainer", "first picks", "page and metrics"):
+        assert f"{name}: " in shown, shown
     assert "ports of the sessions: 99 of 99 are free" in shown
     config.write_text(config.read_text().replace("particle:", "partcle:"))
     assert main(["check", str(config)]) == 78

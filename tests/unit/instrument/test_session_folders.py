@@ -1,7 +1,9 @@
 """Search for the sessions of an instrument, and their names."""
 
+import contextlib
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,42 @@ from livepick.instrument.session_folders import FoundSession, SessionFolders
 from livepick.instrument.session_names import session_name
 
 ALLOWED = re.compile(r"[\w.+-]{1,100}")
+
+
+def test_a_link_to_a_session_beside_it_is_never_one_itself(tmp_path, monkeypatch):
+    """Not even while that session is renamed, and the link has just found it."""
+    (tmp_path / "s1").mkdir()
+    (tmp_path / "current").symlink_to(tmp_path / "s1")
+    (tmp_path / "elsewhere").mkdir()
+    folders = SessionFolders(tmp_path / "{session}")
+    real = os.scandir
+
+    def without_s1(path):
+        kept = [entry for entry in real(path) if entry.name != "s1"]
+        return contextlib.nullcontext(kept)
+
+    monkeypatch.setattr(os, "scandir", without_s1)
+    found = {each.folder.name: each.state for each in folders.search().sessions}
+    assert found == {"current": "same", "elsewhere": "ready"}
+
+
+def test_a_time_in_the_future_counts_as_that_of_the_look(tmp_path):
+    """The clock of a file server may be ahead; the next look says the same."""
+    (tmp_path / "s1").mkdir()
+    (tmp_path / "s1" / "a.mrc").touch()
+    os.utime(tmp_path / "s1", (time.time() + 3600,) * 2)
+    folders = SessionFolders(tmp_path / "{session}")
+    (first,) = folders.search().sessions
+    (second,) = folders.search().sessions
+    assert first.newest_at <= time.time()
+    assert second.newest_at == first.newest_at
+
+
+def test_folders_of_a_file_system_are_no_sessions(tmp_path):
+    for name in ("lost+found", "$RECYCLE.BIN", ".snapshot", "s1"):
+        (tmp_path / name).mkdir()
+    listing = SessionFolders(tmp_path / "{session}").search()
+    assert ([each.folder.name for each in listing.sessions], listing.hidden) == (["s1"], 3)
 
 
 @pytest.mark.parametrize("folder", ["s1", "2026-11-30_ribosome.v2", "a+b", "_x"])

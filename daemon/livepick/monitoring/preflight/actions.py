@@ -14,10 +14,11 @@ __all__ = ["page_actions"]
 NAME = "actions on the page"
 
 
-def page_actions(web: Web, config_file: Path) -> Check:
+def page_actions(web: Web, config_file: Path | None) -> Check:
     """Check the token, and that the service can edit the config file.
 
-    The result is that of the user who runs the check; the service may be another one.
+    The result is that of the user who runs the check; the service may be another one. None: there
+    is no config file yet, such as that of the next session of an instrument.
     """
     if web.token_file is None:
         return Check(NAME, "ok", "off (web.actions)")
@@ -26,8 +27,8 @@ def page_actions(web: Web, config_file: Path) -> Check:
         read_token(web.token_file)
     except ConfigError as error:
         return Check(NAME, "fault", error.what, error.remedy)
-    place = config_file.resolve()
-    for path in (place, place.parent):
+    place = None if config_file is None else config_file.resolve()
+    for path in (place, place.parent) if place is not None else ():
         if not os.access(path, os.W_OK):
             return Check(
                 NAME,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livepick.config.recommendations import advice
-from livepick.config.schema import Config, WrittenConfig
+from livepick.config.schema import WrittenConfig
 from livepick.config.web_config import check_exposure, read_protection
+from livepick.config.web_section import Web
 from livepick.config.web_tls import make_context
 from livepick.errors import ConfigError
 from livepick.host.lock import holder
@@ -82,11 +83,26 @@ def check_environment(written: WrittenConfig, config_file: Path | None = None) -
     yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
     yield free_space("output disk", config.output.directory, OUTPUT_GIB)
     yield free_space("state disk", config.state.directory, STATE_GIB)
-    yield _web_address(config)
+    yield web_address(config.web, config.state.directory / LEDGER)
     yield from notices(config)
     yield from links_in_mails(config)
     if config.web.actions != "off" and config_file is not None:
         yield page_actions(config.web, config_file)
+    yield _system_time()
+
+
+def check_machine(written: WrittenConfig) -> Iterator[Check]:
+    """Yield the checks that need no folder of a session, for all sessions of an instrument."""
+    config = with_measured(written, None)
+    yield _sqlite()
+    if config.engine.kind == "dask":
+        yield from cluster(config)
+    else:
+        yield picking_device(config)
+    yield trainer(config)
+    yield first_picks(config)
+    yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
+    yield from notices(config)
     yield _system_time()
 
 
@@ -97,15 +113,16 @@ def _sqlite() -> Check:
     return Check(name, "ok", sqlite_version())
 
 
-def _web_address(config: Config) -> Check:
+def web_address(web: Web, lock: Path) -> Check:
+    """Check the address of a page; ``lock`` is that of the service which may be using it."""
     name = "page and metrics"
     try:
-        protection = read_protection(config.web)
+        protection = read_protection(web)
         if protection.tls_server_config is not None:
             make_context(protection.tls_server_config)
     except ConfigError as error:
         return Check(name, "fault", error.what, error.remedy)
-    host, port = config.web.host, config.web.port
+    host, port = web.host, web.port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -115,26 +132,26 @@ def _web_address(config: Config) -> Check:
             listener.bind(address)
             listener.listen(1)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and holder(config.state.directory / LEDGER) is not None:
-            return Check(name, "ok", f"{config.web.listen} is in use by the running service")
+        if error.errno == errno.EADDRINUSE and holder(lock) is not None:
+            return Check(name, "ok", f"{web.listen} is in use by the running service")
         return Check(
             name,
             "fault",
-            f"cannot listen on {config.web.listen}: {error.strerror}",
+            f"cannot listen on {web.listen}: {error.strerror}",
             "Set web.listen to a free port of this machine.",
         )
     try:
-        insecure = check_exposure(config.web, protection, host=str(address[0]))
+        insecure = check_exposure(web, protection, host=str(address[0]))
     except ConfigError as error:
         return Check(name, "fault", error.what, error.remedy)
     if insecure:
         return Check(
             name,
             "warning",
-            f"anyone who can reach {config.web.listen} can read the page (web.insecure)",
-            web_insecure(config.web.listen).remedy,
+            f"anyone who can reach {web.listen} can read the page (web.insecure)",
+            web_insecure(web.listen).remedy,
         )
-    return Check(name, "ok", f"{config.web.listen} is free")
+    return Check(name, "ok", f"{web.listen} is free")
 
 
 def _system_time() -> Check:

@@ -8,7 +8,9 @@ from pathlib import Path
 from livepick.config.instrument_config import Instrument
 from livepick.config.sessions_section import folder_above
 from livepick.host.loopback import is_loopback
+from livepick.monitoring.preflight.actions import page_actions
 from livepick.monitoring.preflight.check import Check
+from livepick.monitoring.preflight.environment import check_machine, web_address
 from livepick.monitoring.preflight.folders import (
     free_space,
     ledger_file_system,
@@ -35,6 +37,9 @@ def check_instrument(instrument: Instrument) -> Iterator[Check]:
     elif root.exists():
         yield _session_folders(instrument)
     yield _ports(instrument)
+    yield web_address(instrument.web, state / "sessions")
+    if instrument.web.actions != "off":
+        yield page_actions(instrument.web, None)
     if instrument.web.external_url is not None and sessions.external_url is None:
         yield Check(
             "links",
@@ -42,6 +47,7 @@ def check_instrument(instrument: Instrument) -> Iterator[Check]:
             "web.external_url is set, and sessions.external_url is not",
             "The overview links no page of a session. Give sessions.external_url, with {port}.",
         )
+    yield from check_machine(instrument.sample)
 
 
 def _session_folders(instrument: Instrument) -> Check:
