@@ -170,3 +170,18 @@ def test_another_session_in_the_state_folder_begins_without_class_averages(avera
     averaged_session.ledger.session.begin("another")
     assert averaged_session.ledger.reader.class_averages() == []
     assert averaged_session.ledger.reader.newest_picked(100) == []
+
+
+def test_after_an_edit_of_the_diameter_they_are_made_with_boxes_of_its_size(averaged_session):
+    averaged_session.pick(10)
+    making = averaged_session.start()
+    finish(making)
+    particle = averaged_session.config.particle
+    larger = particle.model_copy(update={"diameter_angstrom": 2 * particle.diameter_angstrom})
+    making.use(averaged_session.config.model_copy(update={"particle": larger}))
+    finish(making)
+    finish(making)
+    newer, older = averaged_session.ledger.reader.class_averages(limit=10)
+    assert newer.diameter_angstrom == 2 * older.diameter_angstrom
+    order = ClassesOrder.read(averaged_session.folder / "state" / "classes" / "0002")
+    assert order.particle.diameter_angstrom == newer.diameter_angstrom
