@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from livepick.config.proposed_edit import EditedKey
 from livepick.errors import LedgerWriteError
-from livepick.host.atomic_files import write_atomically
+from livepick.host.atomic_files import make_folder, write_atomically
 from livepick.host.foreign_files import parse_json, read_bounded
 from livepick.host.lock import lock_folder
 
@@ -110,7 +110,7 @@ def record_edit(
     """
     folder = state / DECISIONS
     try:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         with lock_folder(folder, wait=True):
             edits = read_edits(state)
             edit = RecordedEdit(

@@ -11,6 +11,7 @@ from typing import BinaryIO
 __all__ = [
     "TEMPORARY_PREFIX",
     "fsync_folder",
+    "make_folder",
     "write_atomically",
     "write_synced",
 ]
@@ -45,7 +46,8 @@ def write_atomically(path: Path, data: bytes, *, like: os.stat_result | None = N
         The destination, and the content.
     like
         Status of a file whose owner, group and permissions the new one gets; None: those of any
-        new file of this process.
+        new file of this process. Root, as by sudo, gives it to the owner of the folder, who could
+        not read or replace it otherwise.
 
     Raises
     ------
@@ -56,7 +58,36 @@ def write_atomically(path: Path, data: bytes, *, like: os.stat_result | None = N
         file.write(data)
         if like is not None:
             _make_alike(file.fileno(), like)
+        else:
+            _give_to_owner(file.fileno(), path.parent)
         _put_in_place(draft, file, path)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder unless it is there. Root gives it to the owner of the one that it is in.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
+    path.mkdir(exist_ok=True)
+    if os.geteuid() == 0:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _give_to_owner(descriptor, path.parent)
+        finally:
+            os.close(descriptor)
+
+
+def _give_to_owner(descriptor: int, folder: Path) -> None:
+    """Give a file to the owner of a folder if this process is root's and that one is not."""
+    if os.geteuid() != 0:
+        return
+    owner = folder.stat()
+    if owner.st_uid != 0:
+        with contextlib.suppress(OSError):  # a file system without owners
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 @contextlib.contextmanager

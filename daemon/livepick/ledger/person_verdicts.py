@@ -23,7 +23,7 @@ from livepick.core.formats.header import printable
 from livepick.core.formats.image_names import without_compression
 from livepick.core.imaging.quality_limits import QualityVerdict, judge
 from livepick.errors import LedgerError, LedgerWriteError
-from livepick.host.atomic_files import write_atomically
+from livepick.host.atomic_files import make_folder, write_atomically
 from livepick.host.foreign_files import parse_json, read_bounded
 from livepick.host.lock import lock_folder
 from livepick.ledger.columns import Columns, ctf_of, quality_of
@@ -185,7 +185,7 @@ def decide(
     """
     folder = state / DECISIONS
     try:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         with lock_folder(folder, wait=True):
             known = read_person_verdicts(state)
             verdicts = dict(known.by_place)
