@@ -6,6 +6,7 @@ those that differ from what livepick wrote: an edit of the session's own config 
 text that livepick would have written last is kept beside it, to tell one from the other.
 """
 
+import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +71,12 @@ def write_session_config(state: Path, text: str) -> Merged:
         if former != text:
             write_atomically(copy, (_NOTE + text).encode())
     except (OSError, UnicodeDecodeError) as error:
+        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         raise SessionStateError(
             f"{path} cannot be written: {getattr(error, 'strerror', None) or error}",
-            "Give sessions.state a folder that the service's user may write, with free space.",
+            "Free space on the disk of sessions.state; it is tried again by itself."
+            if is_full
+            else "Give sessions.state a folder that the service's user may write.",
         ) from error
     return merged
 

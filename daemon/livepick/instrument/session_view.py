@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from livepick.config.instrument_config import Instrument
-from livepick.errors import ConfigError
+from livepick.errors import ConfigError, PortsTakenError, SessionStateError
 from livepick.instrument.session_folders import Listing
 from livepick.instrument.session_record import STATES, Cause, SessionRecord, SessionState
 
@@ -292,13 +292,18 @@ def view_of(
         config=printable(record.config_path),
         ended_at=None if seen.end is None else seen.end.at,
         not_picked=record.not_picked(is_paused=is_paused),
-        is_refused=seen.override_fault is not None and state not in ("config_fault", "over"),
+        is_refused=_is_refused(seen.override_fault) and state not in ("config_fault", "over"),
         waits_for_turn=state == "waiting"
         and chosen is not None
         and bool(chosen)
         and record.name not in chosen
         and time.time() - (record.newest_at or 0.0) < quiet_seconds,
     )
+
+
+def _is_refused(fault: ConfigError | None) -> bool:
+    """Return True for a fault of what people have written."""
+    return fault is not None and not isinstance(fault, PortsTakenError | SessionStateError)
 
 
 def _should_run(record: SessionRecord, state: SessionState) -> bool:
