@@ -61,7 +61,7 @@ def test_settings_exist(page: Path) -> None:
                 assert word in known, f"{word} in: {code}"
 
 
-FILE_ENDS = {"yaml", "yml", "json", "star", "csv", "log", "html", "md", "generated.yaml"}
+FILE_ENDS = {"yaml", "yml", "json", "star", "csv", "log", "html", "md", "tar", "generated.yaml"}
 """``session.yaml`` is a file."""
 
 
