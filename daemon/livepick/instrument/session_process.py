@@ -1,6 +1,7 @@
 """The process that picks one session: its start, its log, its heartbeat and its end."""
 
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -130,9 +131,25 @@ class SessionProcess:
             return "it hung, and was killed"
         if status is not None and status < 0:
             return f"it was killed by {signal.Signals(-status).name}"
-        errors = [line for line in self._last if line.startswith("livepick: ")]
-        last = errors[-1:] or [line for line in self._last if line.strip()][-1:]
-        return last[0].removeprefix("livepick: ").strip() if last else f"exit status {status}"
+        what, _ = self._error()
+        last = [what] if what else [line.strip() for line in self._last if line.strip()][-1:]
+        return last[0] if last else f"exit status {status}"
+
+    def remedy(self) -> str:
+        """Return what to do about the reason, in its own words; empty if it has not said so."""
+        self._reader.join(1.0)
+        return self._error()[1]
+
+    def _error(self) -> tuple[str, str]:
+        """Return the last error that it has printed and its remedy, as ``cli.main`` prints them."""
+        lines = list(self._last)
+        begun = [n for n, line in enumerate(lines) if line.startswith("livepick: ")]
+        if not begun:
+            return "", ""
+        first, *rest = lines[begun[-1] :]
+        more = list(itertools.takewhile(lambda line: line.startswith("  "), rest))
+        what = " ".join([first.removeprefix("livepick: ").strip(), *map(str.strip, more[:-1])])
+        return what, more[-1].strip() if more else ""
 
     def close(self) -> None:
         """Release what belongs to it, after its end."""

@@ -93,6 +93,8 @@ class SessionRecord:
     """Number of unexpected ends in a row."""
     reason: str = ""
     """Reason of the last unexpected end."""
+    remedy: str = ""
+    """What to do about it, if the process has said so."""
     start_after: float = 0.0
     """Earliest time of the next start, on the monotonic clock."""
     refused: FileStamp = None

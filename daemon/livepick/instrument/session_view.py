@@ -358,7 +358,8 @@ def _config_fault(record: SessionRecord) -> Words:
     error = record.sighting.config_fault or record.sighting.override_fault
     if error is not None:
         return "bad", error.what, error.remedy
-    return "bad", record.reason, f"Edit {printable(record.config_path)}."
+    remedy = f"{record.remedy} Its config is {printable(record.config_path)}.".strip()
+    return "bad", f"{record.reason.rstrip('.')}.", remedy
 
 
 def _calm(

@@ -287,7 +287,7 @@ class SessionSupervisor:
             record.crashes = 0
         elif status == EXIT_CONFIG:
             record.is_refused, record.refused = True, self._stamp(record)
-            record.reason = process.reason()
+            record.reason, record.remedy = process.reason(), process.remedy()
             _log.error("%s: %s", record.name, record.reason)
         else:
             self._crashed(record, process.reason())
