@@ -18,11 +18,12 @@ from livepick.monitoring.preflight.check import Check
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Start no worker for the check of the picking device, and need no port."""
-    monkeypatch.setattr(
-        "livepick.monitoring.preflight.environment.picking_device",
-        lambda _config: Check("picking device", "ok", "CPU"),
-    )
+    """Start no workers for the checks of device and first picks, and need no port."""
+    for check in ("picking_device", "first_picks"):
+        monkeypatch.setattr(
+            f"livepick.monitoring.preflight.environment.{check}",
+            lambda _config, name=check: Check(name, "ok", "not tried"),
+        )
     monkeypatch.setattr("livepick.commands.setup.free_listen", lambda: "127.0.0.1:0")
 
 
