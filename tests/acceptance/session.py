@@ -25,6 +25,14 @@ from livepick.particle.own_process import NICENESS
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 
+QUICK_LISTS = {
+    "picking.output_sync.LIST_SECONDS": 0.5,
+    "picking.output_sync.TABLE_SECONDS": 1.0,
+    "picking.background_write.SHARE": 1e6,
+    "picking.output_losses.PAUSE_SHARE": 1e6,
+}
+"""Constants for ``impatient``: lists and tables without the intervals of up to a minute."""
+
 
 class Session:
     """A folder with a config, and the service on it."""

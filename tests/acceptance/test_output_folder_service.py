@@ -3,9 +3,11 @@
 import shutil
 
 import pytest
-from session import impatient, livepick
+from session import QUICK_LISTS, impatient, livepick
 
 from chaos_check import LISTS
+
+QUICK = impatient(QUICK_LISTS | {"picking.output_sync.RETRY_SECONDS": 3})
 
 
 def files(session):
@@ -40,7 +42,7 @@ def test_files_of_others_stay_until_they_are_moved_away(make_session):
     assert "livepick did not write" in livepick("status", session.config).stdout
     session.process.kill()
     session.process.wait()
-    session.start(program=impatient({"picking.output_sync.RETRY_SECONDS": 3}))
+    session.start(program=QUICK)
     assert [path.read_text() for path in foreign] == ["by hand", "by hand"]
     session.until(lambda: "mic_0002" in (session.output / "autopick.star").read_text(), "the list")
     assert "mic_0001" not in (session.output / "autopick.star").read_text()
@@ -58,7 +60,7 @@ def test_files_of_others_stay_until_they_are_moved_away(make_session):
 def test_an_output_folder_that_is_removed_under_way_is_written_again(make_session):
     """First one file, then all; the lists too."""
     session = make_session()
-    session.start()
+    session.start(program=QUICK)
     names = session.drop(3)
     session.until(lambda: has_coordinates(session, names), "all files")
     (session.output / "mic_0002_autopick.star").unlink()
@@ -96,7 +98,7 @@ def test_a_file_in_the_place_of_a_folder_is_waited_for(make_session, place):
     obstacle = session.folder / place
     obstacle.parent.mkdir(exist_ok=True)
     obstacle.write_text("by hand")
-    session.start(program=impatient({"picking.output_sync.RETRY_SECONDS": 3}))
+    session.start(program=QUICK)
     session.drop(2)
     if place == "out":
         session.until(lambda: session.figure("output_writable") == 0, "the metric")

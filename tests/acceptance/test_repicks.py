@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from session import impatient, livepick
+from session import QUICK_LISTS, impatient, livepick
 
 from factories import promote, publish_bundle
 from livepick.config.yaml_loader import load_config
@@ -39,7 +39,7 @@ def models_in_list(session):
 def test_archived_micrographs_keep_their_picks_until_they_are_back(make_session, tmp_path):
     """Each is named with the reason, counted, and picked again when its file is there."""
     session = make_session(picking={"repick": "all"})
-    program = impatient({"picking.settle_jobs.RETRY_DELAYS_SECONDS": (0.5, 1.0)})
+    program = impatient(QUICK_LISTS | {"picking.settle_jobs.RETRY_DELAYS_SECONDS": (0.5, 1.0)})
     names = session.drop(5)
     session.start(program=program)
     session.until(lambda: session.picked() == 5, "first picks")
@@ -82,7 +82,7 @@ def test_a_share_lost_while_all_are_picked_again_takes_nothing_away(make_session
     """The others wait for it, and all are picked by the new model when it is back."""
     session = make_session(picking={"repick": "all"})
     names = session.drop(12)
-    session.start()
+    session.start(program=impatient(QUICK_LISTS))
     session.until(lambda: session.picked() == 12, "first picks")
     away = session.landing.with_name("away")
 
