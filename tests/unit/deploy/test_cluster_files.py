@@ -102,8 +102,8 @@ def batch_job(tmp_path):
         '#!/bin/bash\nwhile [[ $1 == --* ]]; do echo "$1" >>steps; shift; done\nexec "$@"\n'
     )
     (tmp_path / "livepick").write_text(
-        "#!/bin/bash\nprintf '%s\\n' \"$@\" >words.part; mv words.part words\n"
-        "trap 'echo left >left; exit ${STATUS:-0}' TERM\nsleep 60 & wait\n"
+        "#!/bin/bash\ntrap 'echo left >left; exit ${STATUS:-0}' TERM\n"
+        "printf '%s\\n' \"$@\" >words.part; mv words.part words\nsleep 60 & wait\n"
     )
     for name in ("srun", "livepick"):
         (tmp_path / name).chmod(0o755)
