@@ -63,7 +63,7 @@ def pages(browser, address):
     for context in contexts:
         wrong.extend(twice for page in context.pages for twice in page.evaluate(IDS_TWICE))
         context.close()
-    assert wrong == []
+    assert not wrong, wrong
 
 
 def until(page, expression):

@@ -39,7 +39,8 @@ def proxy(port, target):
                 if name.lower() not in ("connection", "transfer-encoding"):
                     self.send_header(name, value)
             self.end_headers()
-            with contextlib.suppress(OSError):
+            # The browser or the service may end a stream of events at any time.
+            with contextlib.suppress(OSError, http.client.IncompleteRead):
                 while piece := answer.read1(65536):
                     self.wfile.write(piece)
             connection.close()

@@ -165,8 +165,17 @@ class ParticleMeasuring:
         return picks_wait(self._state)
 
     def training_waits(self) -> str | None:
-        """Return why a training waits for the particle, as a sentence; None if it does not."""
-        return training_waits(self._state, more_to_measure=self._has_more, now=self._clock())
+        """Return why a training waits for the particle, as a sentence; None if it does not.
+
+        Raises
+        ------
+        LedgerError
+            The ledger cannot be read.
+        """
+        state = self._state
+        # A micrograph may have been picked since the thread looked for one.
+        has_more = self._has_more or (wants_more(state) and self._next() is not None)
+        return training_waits(state, more_to_measure=has_more, now=self._clock())
 
     def stop(self) -> None:
         """Ask ``run`` to return; a measurement in progress ends with the program."""

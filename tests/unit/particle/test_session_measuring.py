@@ -206,6 +206,20 @@ def test_with_a_given_number_picking_comes_first(begin):
     assert not session.measuring.state.contradiction
 
 
+def test_training_waits_for_a_micrograph_that_has_just_been_picked(begin):
+    """It is measured within a second; a training that began now could have the wrong size."""
+    session = begin({"diameter_angstrom": 90})
+    session.land(*names(1, 4), says=make_evidence(180))
+    session.pick_all()
+    session.steps()
+    assert session.measuring.training_waits() is None
+    session.land("05.mrc")
+    session.pick_all()
+    assert "compared with the first micrographs: 4 of 5" in session.measuring.training_waits()
+    session.steps()
+    assert "contradict the config" in session.measuring.training_waits()
+
+
 def test_a_contradiction_goes_when_the_number_is_edited_and_comes_when_it_is_wrong(begin):
     session = begin({"diameter_angstrom": 90})
     session.land(*names(1, 12))
