@@ -1,12 +1,9 @@
-"""A real Alertmanager with the shipped config, and what receives its mails and its webhooks."""
+"""A real Alertmanager with the shipped config, and what receives its mails."""
 
 import contextlib
 import email
 import email.policy
-import http.server
-import json
 import subprocess
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -54,31 +51,6 @@ def _text(mail):
     kinds = {part.get_content_type() for part in mail.walk() if not part.is_multipart()}
     assert kinds == {"text/plain"}, kinds  # no HTML with links to Alertmanager
     return parts[0].replace("\r\n", "\n")
-
-
-@contextlib.contextmanager
-def webhook():
-    """Run a web server, and yield its URL and the messages that it is sent."""
-    messages = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            messages.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/livepick", messages
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextlib.contextmanager

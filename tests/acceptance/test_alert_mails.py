@@ -8,10 +8,11 @@ import urllib.request
 
 import pytest
 import yaml
-from alert_receivers import Mails, alertmanager, webhook
+from alert_receivers import Mails, alertmanager
 from monitoring import Prometheus
 
 from day import Day, Plan
+from webhook import webhook
 
 PROGRAM, PROMETHEUS = shutil.which("prometheus-alertmanager"), shutil.which("prometheus")
 SCALE = 100
@@ -65,9 +66,13 @@ def test_a_mail_says_what_happened_where_and_what_to_do(day, tmp_path):
     """One for the instrument and its session, its end, a folder that is away, and a quiet stop."""
     with (
         Mails() as mails,
-        webhook() as (hook, messages),
+        webhook() as hook,
         alertmanager(
-            PROGRAM, tmp_path / "am", mails=mails.address, hook=hook, times=TIMES
+            PROGRAM,
+            tmp_path / "am",
+            mails=mails.address,
+            hook=f"http://127.0.0.1:{hook.port}/livepick",
+            times=TIMES,
         ) as manager,
     ):
         day.start()
@@ -81,7 +86,7 @@ def test_a_mail_says_what_happened_where_and_what_to_do(day, tmp_path):
             discover=f"http://127.0.0.1:{day.port}/targets",
         )
         try:
-            check(day, prometheus, manager, mails, messages)
+            check(day, prometheus, manager, mails, hook.messages)
         finally:
             prometheus.close()
 

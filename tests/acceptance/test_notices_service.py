@@ -1,40 +1,18 @@
 """Notices of a real service, to a webhook of this machine; their address is nowhere to be seen."""
 
-import contextlib
-import http.server
-import json
 import socket
-import threading
 
 from session import impatient, livepick
+
+from webhook import webhook
 
 SOON = {"notices.notifier.LOOK_SECONDS": 0.5, "notices.notifier.LASTING_SECONDS": 0.5}
 SECRET = "hunter2"  # noqa: S105 - of nobody
 
 
-@contextlib.contextmanager
-def webhook():
-    """Run a web server, and yield its port and the titles of what it is sent."""
-    titles = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            titles.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["title"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1], titles
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def titles(hook):
+    """Return the titles of the notices that a webhook was sent."""
+    return [each["title"] for each in hook.messages]
 
 
 def address_in(session, port):
@@ -47,20 +25,20 @@ def address_in(session, port):
 
 def test_a_session_tells_its_end_once_and_hides_the_address(make_session):
     """Also after a restart; a folder that is gone is told, too."""
-    with webhook() as (port, titles):
+    with webhook() as hook:
         session = make_session()
-        session.settings["notify"] = address_in(session, port)
+        session.settings["notify"] = address_in(session, hook.port)
         session.save()
         tried = livepick("notify-test", session.config)
-        assert (tried.returncode, titles) == (0, ["livepick test: test"]), tried.stderr
+        assert (tried.returncode, titles(hook)) == (0, ["livepick test: test"]), tried.stderr
         session.start(program=impatient(SOON))
         session.drop(1)
         session.until(lambda: session.picked() == 1, "picks")
         session.landing.rename(session.folder / "away")
-        session.until(lambda: "livepick test: livepick needs help" in titles, "help")
+        session.until(lambda: "livepick test: livepick needs help" in titles(hook), "help")
         (session.folder / "away").rename(session.landing)
         assert livepick("end", session.config).returncode == 0
-        session.until(lambda: "livepick test: the session is over" in titles, "the end")
+        session.until(lambda: "livepick test: the session is over" in titles(hook), "the end")
         sent = 'notices_total{outcome="sent"}'
         session.until(lambda: session.figure(sent) >= 1, "the count")
         shown = session.get("/") + session.get("/metrics") + session.get("/report")
@@ -70,11 +48,11 @@ def test_a_session_tells_its_end_once_and_hides_the_address(make_session):
         assert SECRET not in shown
         assert session.stop() == 0
 
-        count = len(titles)
+        count = len(titles(hook))
         session.start(program=impatient(SOON))
         session.until(lambda: "Session over" in session.get("/"), "the page")
         assert session.stop() == 0
-        assert len(titles) == count
+        assert len(titles(hook)) == count
 
 
 def test_a_server_that_hangs_does_not_delay_picking(make_session):
@@ -101,11 +79,11 @@ def test_a_server_that_hangs_does_not_delay_picking(make_session):
 
 def test_a_service_that_exits_with_its_session_tells_the_end_first(make_session):
     """It is told before the process ends."""
-    with webhook() as (port, titles):
+    with webhook() as hook:
         session = make_session(session={"name": "test", "end_after_hours": 5 / 3600})
-        session.settings["notify"] = address_in(session, port)
+        session.settings["notify"] = address_in(session, hook.port)
         session.save()
         session.start(options=("--exit-when-ended",))
         session.drop(1)
         assert session.process.wait(timeout=120) == 0
-        assert titles == ["livepick test: the session is over"]
+        assert titles(hook) == ["livepick test: the session is over"]

@@ -1,37 +1,19 @@
 """Deliveries to real servers here, a webhook and a mail server: right, wrong and hanging."""
 
-import http.server
-import json
 import socket
-import threading
 
 import pytest
 from aiosmtpd.controller import Controller
 
 from livepick.notices.delivery import deliver
+from webhook import webhook
 
 
 @pytest.fixture
-def webhook():
-    """Return the port of a web server, what it was sent, and its status."""
-    seen, answer = [], {"status": 200}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            seen.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(answer["status"])
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1], seen, answer
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def hook():
+    """Yield a web server that keeps what it is sent."""
+    with webhook() as made:
+        yield made
 
 
 @pytest.fixture
@@ -61,10 +43,9 @@ def mail_server():
     controller.stop()
 
 
-def test_a_webhook_gets_title_and_text(webhook):
-    port, seen, _ = webhook
-    assert deliver(f"json://127.0.0.1:{port}/", "A title", "A text.", is_bad=True) == ""
-    (message,) = seen
+def test_a_webhook_gets_title_and_text(hook):
+    assert deliver(f"json://127.0.0.1:{hook.port}/", "A title", "A text.", is_bad=True) == ""
+    (message,) = hook.messages
     assert (message["title"], message["message"], message["type"]) == (
         "A title",
         "A text.",
@@ -82,10 +63,9 @@ def test_a_mail_arrives(mail_server):
     assert "5 of 5 picked." in text
 
 
-def test_a_server_that_refuses_is_a_fault_without_the_address(webhook):
-    port, _, answer = webhook
-    answer["status"] = 403
-    why = deliver(f"json://anna:hunter2@127.0.0.1:{port}/", "T", "B", is_bad=False)
+def test_a_server_that_refuses_is_a_fault_without_the_address(hook):
+    hook.status = 403
+    why = deliver(f"json://anna:hunter2@127.0.0.1:{hook.port}/", "T", "B", is_bad=False)
     assert why == "the server refused it, or cannot be reached"
 
 
