@@ -7,7 +7,7 @@ import threading
 
 
 class Webhook:
-    """What a web server was sent, and what it answers."""
+    """Messages that a web server has received, and the status that it answers with."""
 
     def __init__(self, port):
         self.port = port

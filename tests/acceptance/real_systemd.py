@@ -136,7 +136,7 @@ def prepare(out, *, unit, shipped, config, operator, writes, drop_in=""):
     text = (ROOT / "deploy" / shipped).read_text()
     text = text.replace("WatchdogSec=120", "WatchdogSec=10")
     text = text.replace("TimeoutStartSec=300", "TimeoutStartSec=20")
-    # There is no network, no remote file system and no journal to wait for.
+    # The units that it waits for (network, remote file systems, journal) do not exist here.
     lines = [line for line in text.splitlines() if not line.startswith(("After=", "Wants="))]
     text = "\n".join(lines).replace("[Unit]", "[Unit]\nDefaultDependencies=no")
     added = "[Service]\nStandardError=append:/opt/test/out/log\n"

@@ -67,7 +67,7 @@ FILE_ENDS = {"yaml", "yml", "json", "star", "csv", "log", "html", "md", "tar", "
 
 @each_page
 def test_commands_and_their_options_exist(page: Path) -> None:
-    """Of ``livepick COMMAND --option`` up to the next program on the line."""
+    """Pattern of ``livepick COMMAND --option``, up to the next program on the line."""
     for code in code_of(page):
         for call in re.split(r"(?=(?<![\w@/.-])livepick )|[|;>]|&&", code):
             words = call.split()

@@ -132,8 +132,8 @@ class SessionFolders:
     def _session_behind(self, entry: "os.DirEntry[str]") -> str | None:
         """Return the name of the folder of another session that a link leads to.
 
-        None: it is no link, or leads elsewhere. That folder need not be there: a session that is
-        renamed just now must not be found by its link.
+        None if it is not a link, or leads elsewhere. The target need not exist: while a session is
+        being renamed, its link must not count as a session.
         """
         if not entry.is_symlink():
             return None

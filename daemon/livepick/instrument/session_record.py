@@ -94,7 +94,7 @@ class SessionRecord:
     reason: str = ""
     """Reason of the last unexpected end."""
     remedy: str = ""
-    """What to do about it, if the process has said so."""
+    """Remedy of that reason, as the process has printed it; empty if it has not."""
     start_after: float = 0.0
     """Earliest time of the next start, on the monotonic clock."""
     refused: FileStamp = None

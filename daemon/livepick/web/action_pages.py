@@ -1,4 +1,4 @@
-"""What the pages of actions share: who is signed in, which forms are accepted, and their look."""
+"""Base of the pages of actions: sign-in, the check of forms, and the layout."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,4 +1,4 @@
-"""What the overview and the alerts say of a session that is not picked."""
+"""Sessions that are not picked, on the overview and in the alerts."""
 
 import time
 from pathlib import Path

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livepick.config.recommendations import advice
-from livepick.config.schema import WrittenConfig
+from livepick.config.schema import Config, WrittenConfig
 from livepick.config.web_config import check_exposure, read_protection
 from livepick.config.web_section import Web
 from livepick.config.web_tls import make_context
@@ -73,12 +73,7 @@ def check_environment(written: WrittenConfig, config_file: Path | None = None) -
     yield other_service(config)
     yield pixel_size(config)
     yield particle(written.particle, known, SHIPPED)
-    if config.engine.kind == "dask":
-        yield from cluster(config)
-    else:
-        yield picking_device(config)
-    yield trainer(config)
-    yield first_picks(config)
+    yield from _pickers(config)
     yield from ctf(config)
     yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
     yield free_space("output disk", config.output.directory, OUTPUT_GIB)
@@ -95,15 +90,20 @@ def check_machine(written: WrittenConfig) -> Iterator[Check]:
     """Yield the checks that need no folder of a session, for all sessions of an instrument."""
     config = with_measured(written, None)
     yield _sqlite()
+    yield from _pickers(config)
+    yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
+    yield from notices(config)
+    yield _system_time()
+
+
+def _pickers(config: Config) -> Iterator[Check]:
+    """Yield the checks of what picks and trains."""
     if config.engine.kind == "dask":
         yield from cluster(config)
     else:
         yield picking_device(config)
     yield trainer(config)
     yield first_picks(config)
-    yield from (Check("advice", "warning", sentence, ADVISED) for sentence in advice(config))
-    yield from notices(config)
-    yield _system_time()
 
 
 def _sqlite() -> Check:
