@@ -4,6 +4,7 @@ import pytest
 from chromium import chromium
 from cluster import Cluster
 from machine import why_none
+from real_systemd import control_group
 from session import Session
 
 LONGEST = (
@@ -24,6 +25,13 @@ def pytest_collection_modifyitems(items):
     """Let the longest files begin first."""
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.fixture
+def group():
+    """Return a cgroup2 group for the test, or skip where there can be none."""
+    with control_group() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from disc_micrographs import write_disc_micrograph
-from real_systemd import SECONDS, control_group, prepare, run, shown
+from real_systemd import SECONDS, prepare, run, shown
 
 # The operator, as a second unit.
 OPERATOR = r"""
@@ -53,13 +53,6 @@ output: {directory: /data/out, on_picked: [/usr/bin/tee, -a, /data/out/told]}
 state: {directory: /var/lib/livepick}
 web: {listen: "127.0.0.1:0"}
 """
-
-
-@pytest.fixture
-def group():
-    """Return a cgroup2 group for the test, or skip where there can be none."""
-    with control_group() as place:
-        yield place
 
 
 @pytest.mark.slow

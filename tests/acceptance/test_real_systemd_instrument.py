@@ -4,7 +4,7 @@ import json
 
 import pytest
 from disc_micrographs import write_disc_micrograph
-from real_systemd import SECONDS, control_group, prepare, run, said, shown
+from real_systemd import SECONDS, prepare, run, said, shown
 
 CONFIG = """
 sessions:
@@ -83,13 +83,6 @@ systemctl start $unit; collect s2 c; listed again s2 6
 systemctl restart $unit; show restarted; systemctl stop $unit
 systemctl exit
 """
-
-
-@pytest.fixture
-def group():
-    """Return a cgroup2 group for the test, or skip where there can be none."""
-    with control_group() as place:
-        yield place
 
 
 @pytest.mark.slow
