@@ -90,6 +90,13 @@ class Guard:
             return
         own = {} if self._protection is None else self._protection.headers
         end = _Ending(scope, receive, send, self._headers | own)
+        try:
+            await self._answer(scope, receive, end)
+        except asyncio.CancelledError:
+            # The server ends, and has closed the connection. uvicorn would report an error.
+            return
+
+    async def _answer(self, scope: Scope, receive: Receive, end: "_Ending") -> None:
         refusal = self._refusal(scope) or await self._unauthorized(scope)
         if refusal is not None:
             await refusal(scope, receive, end.send)

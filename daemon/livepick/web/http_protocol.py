@@ -78,6 +78,16 @@ class HttpProtocol(H11Protocol):
         """End the connection, without waiting for what the client has not read."""
         self.transport.abort()
 
+    def shutdown(self) -> None:
+        """End the connection, after the answer in progress if there is one.
+
+        uvicorn's own fails on a connection whose last bytes were no request.
+        """
+        if self.is_answering:
+            self.cycle.keep_alive = False
+        else:
+            self.transport.close()
+
     # --- events of the transport -------------------------------------------------------------
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -151,7 +161,7 @@ class HttpProtocol(H11Protocol):
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
-def uvicorn_config(app: Any, *, graceful_seconds: int) -> Config:
+def uvicorn_config(app: Any) -> Config:
     """Return the settings of uvicorn for an ASGI application."""
     return Config(
         app,
@@ -164,6 +174,5 @@ def uvicorn_config(app: Any, *, graceful_seconds: int) -> Config:
         loop="asyncio",
         http=HttpProtocol,
         timeout_keep_alive=int(IDLE_SECONDS),
-        timeout_graceful_shutdown=graceful_seconds,
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,
     )

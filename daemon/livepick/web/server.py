@@ -1,6 +1,7 @@
 """Web server: the listening sockets, and the thread that serves the page."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp
 
 from livepick.errors import ConfigError
 from livepick.web.connections import Connections, Instruments, Limits, NoInstruments
-from livepick.web.http_protocol import uvicorn_config
+from livepick.web.http_protocol import HttpProtocol, uvicorn_config
 
 __all__ = ["Door", "Web", "address_of", "listen"]
 
@@ -153,7 +154,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, doors: tuple[Door, ...]) -> None:
         self._doors = doors
-        self._configs = [uvicorn_config(d.app, graceful_seconds=STOP_SECONDS) for d in doors]
+        self._configs = [uvicorn_config(d.app) for d in doors]
         self._accepting: list[asyncio.Task[None]] = []
         super().__init__(self._configs[0])
 
@@ -175,7 +176,26 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(TICK_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
-        """Accept no more, and end the connections."""
+        """Accept no more, wait for the answers in progress, and end the connections."""
         for task in self._accepting:
             task.cancel()
-        await super().shutdown()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                while self.server_state.connections or self.server_state.tasks:
+                    await asyncio.sleep(0.05)
+        await self._end_all()
+
+    async def _end_all(self) -> None:
+        """End what still goes on, which uvicorn would report as an error with a stack each."""
+        connections = [
+            each for each in self.server_state.connections if isinstance(each, HttpProtocol)
+        ]
+        for connection in connections:
+            connection.end()
+        await asyncio.gather(*(connection.lost() for connection in connections))
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
