@@ -1,6 +1,7 @@
 """A session for acceptance tests: a folder with a config, and the service on it."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import yaml
@@ -22,6 +24,7 @@ from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.ledger.rows import Counts
 from livepick.particle.own_process import NICENESS
+from livepick.web.client import service_status
 
 LIVEPICK = Path(sys.executable).with_name("livepick")
 
@@ -108,8 +111,15 @@ class Session:
         return names
 
     def status(self):
-        """Return the JSON of ``livepick status``, called in this process: that saves its start."""
-        with contextlib.redirect_stdout(io.StringIO()) as said:
+        """Return the JSON of ``livepick status``, called in this process: that saves its start.
+
+        It waits longer for the service than the command does: a busy machine answers late.
+        """
+        patient = functools.partial(service_status, timeout_seconds=60)
+        with (
+            mock.patch("livepick.commands.status.service_status", patient),
+            contextlib.redirect_stdout(io.StringIO()) as said,
+        ):
             main(["status", str(self.config), "--json"])
         return json.loads(said.getvalue())
 
@@ -138,6 +148,20 @@ class Session:
     def picked(self):
         """Return the number of picked micrographs."""
         return self.counts().picked
+
+    def listed(self):
+        """Return the text of RELION's list in the output folder; empty if there is none yet."""
+        try:
+            return (self.output / "autopick.star").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def is_over(self):
+        """Return True if the service that follows the end of the session says that it is over."""
+        try:
+            return self.figure("session_ended") == 1
+        except (OSError, ValueError):
+            return False
 
     def has_trained_model(self):
         """Return True if a trained model picks, according to ``/metrics``."""
