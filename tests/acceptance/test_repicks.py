@@ -31,7 +31,7 @@ def take_over(session, version):
 
 def models_in_list(session):
     """Return the version of the model of each micrograph in RELION's list, by its name."""
-    text = (session.output / "autopick.star").read_text().partition(MODELS_BLOCK)[2]
+    text = session.listed().partition(MODELS_BLOCK)[2]
     rows = [line.split() for line in text.splitlines() if line.startswith("/")]
     return {name.rpartition("/")[2]: int(version) for name, version, _ in rows}
 
@@ -78,11 +78,27 @@ def test_archived_micrographs_keep_their_picks_until_they_are_back(make_session,
     assert session.status()["repicks_failed"] == 0
 
 
+WAIT = """\
+import pathlib, time
+from livepick.ledger.writer import LedgerWriter
+record, folder = LedgerWriter.picked, pathlib.Path({folder!r})
+def record_and_wait(self, claim, result):
+    record(self, claim, result)
+    while claim.repick and folder.exists():
+        time.sleep(0.05)
+    if claim.repick:
+        LedgerWriter.picked = record
+LedgerWriter.picked = record_and_wait
+"""
+"""After the first micrograph that is picked again, picking waits until the folder is gone."""
+
+
 def test_a_share_lost_while_all_are_picked_again_takes_nothing_away(make_session):
     """The others wait for it, and all are picked by the new model when it is back."""
     session = make_session(picking={"repick": "all"})
     names = session.drop(12)
-    session.start(program=impatient(QUICK_LISTS))
+    *python, code = impatient(QUICK_LISTS)
+    session.start(program=(*python, WAIT.format(folder=str(session.landing)) + code))
     session.until(lambda: session.picked() == 12, "first picks")
     away = session.landing.with_name("away")
 
