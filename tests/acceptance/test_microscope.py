@@ -15,21 +15,23 @@ LIVEPICK = Path(sys.executable).with_name("livepick")
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_endless_acquisition_ends_whole(tmp_path, stop):
-    """Stopped in the middle of a file: status 0, no half-written file, truth for each whole one."""
+    """Stopped while it writes: status 0, no half-written file, truth for each whole one."""
     output = tmp_path / "micrographs"
     pace = ["--micrographs", "0", "--every", "100ms", "--write-seconds", "3"]
     options = [*pace, "--size", "128", "--pixel-size", "8"]
     with subprocess.Popen(
         [LIVEPICK, "simulate", output, *options], stdout=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not list(output.glob("*_0002.mrc")) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(stop)
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=120)
 
     assert process.returncode == 0
-    assert [path.name for path in output.iterdir()] == ["sim_0001.mrc"]
-    assert (output / "sim_0001.mrc").stat().st_size == 1024 + 4 * 128 * 128
-    assert set(read_all_positions(tmp_path / "micrographs-truth")) == {"sim_0001"}
-    assert "1 micrographs in" in said
+    whole = sorted(path.name for path in output.iterdir())
+    assert whole == [f"sim_{number:04d}.mrc" for number in range(1, len(whole) + 1)] != []
+    assert {path.stat().st_size for path in output.iterdir()} == {1024 + 4 * 128 * 128}
+    truth = read_all_positions(tmp_path / "micrographs-truth")
+    assert sorted(f"{name}.mrc" for name in truth) == whole
+    assert f"{len(whole)} micrographs in" in said
