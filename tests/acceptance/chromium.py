@@ -8,7 +8,7 @@ import time
 import pytest
 
 CHROMIUM = shutil.which("chromium")
-PATIENCE_MS = 40_000
+PATIENCE_MS = 120_000
 """A busy machine with two cores renders, picks and tests at once."""
 
 IDS_TWICE = """[...document.querySelectorAll("[id]")]

@@ -232,7 +232,6 @@ def test_a_span_that_is_brushed_lists_its_micrographs(look, width):
     assert page.evaluate(marked) == 6
 
     page.locator("#zoom").click()
-    page.wait_for_timeout(200)
     until(page, f"{marked} === 0")
     page.locator("#span button", has_text="Whole").click()
     until(page, "document.querySelector('#between').textContent === ''")
@@ -277,10 +276,11 @@ def test_without_a_script_the_figures_are_a_table_and_a_span_can_be_listed(look,
     for words in ("Picks per micrograph", "Defocus, µm", "doubtful from 8.0 Å, bad from 15.0 Å"):
         assert words in table
     assert page.locator(".attempts li").count() == 2
-    page.locator("#span button").first.click()
+    with page.expect_navigation():
+        page.locator("#span button").first.click()
     assert page.locator("h2").inner_text() == f"{MICROGRAPHS} micrographs"
     page.get_by_text("mic_0039.mrc").click()
-    assert page.locator(".full .picks").is_visible()
+    page.locator(".full .picks").wait_for()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
