@@ -140,7 +140,7 @@ class WorkerHandle:
         """True once it has been told during its job to read a file ahead."""
         self.ready = False
         self.seconds = 0.0
-        """Time since the start of the process or of its job, counted by the pool."""
+        """Time since the start of the process or of its job, or since the last of these ended."""
         self.stopped_seconds = 0.0
         """Time for which it has been stopped."""
         self.dying_seconds = 0.0

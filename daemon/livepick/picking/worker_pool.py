@@ -425,6 +425,7 @@ class WorkerPool(LimitedExecutor):
 
     def _take(self, worker: WorkerHandle, message: bytes) -> None:
         """Take the message that a worker is ready, or the outcome of its job."""
+        worker.seconds = 0.0
         if not worker.ready:
             worker.ready, self._failed_starts = True, 0
             return
@@ -512,8 +513,9 @@ class WorkerPool(LimitedExecutor):
         if task is None:
             if not self._seats.is_usable(worker.device):
                 self._kill(worker, EngineError("its GPU has been set aside", ""))
-            elif not worker.ready and worker.seconds > START_SECONDS:
-                self._kill(worker, TimeoutError(f"it did not start within {START_SECONDS:g} s"))
+            elif not worker.ready:
+                if worker.seconds > START_SECONDS:
+                    self._kill(worker, TimeoutError(f"it did not start within {START_SECONDS:g} s"))
             elif self._idle_seconds is not None and worker.seconds > self._idle_seconds:
                 worker.killed_because = EngineError("it was idle", "")
                 worker.kill()

@@ -77,6 +77,11 @@ def die_at_start(channel, parent):
     os._exit(3)
 
 
+def start_slowly(channel, parent):
+    time.sleep(1.0)
+    run_worker(channel, parent)
+
+
 def hang_at_start(channel, parent):
     time.sleep(600)
 
@@ -93,6 +98,7 @@ def hang_at_first_start(channel, parent):
 def killed_at_first_starts(channel, parent):
     """Be killed in the first processes, as many as may fail in a row; work in the next."""
     mark = Path(os.environ["LIVEPICK_TEST_MARK"])
+    until(mark.exists)
     with mark.open("a") as starts:
         starts.write("x")
     if len(mark.read_text()) <= worker_pool.START_TRIES:
@@ -219,7 +225,8 @@ def test_a_kill_is_for_memory_if_the_system_counts_one(make_pool, monkeypatch):
 
 def test_what_a_worker_has_started_ends_with_it(make_pool, tmp_path):
     pool = make_pool()
-    hang = pool.submit_within(Limits(3.0, 16 << 30), leave_child, tmp_path / "pid")
+    assert pool.submit(big_result, 1).result() == b"x"  # the worker has imported this module
+    hang = pool.submit_within(Limits(5.0, 16 << 30), leave_child, tmp_path / "pid")
     with pytest.raises(TimeLimitError):
         hang.result(60)
     child = int((tmp_path / "pid").read_text())
@@ -296,6 +303,11 @@ def test_an_idle_worker_ends_and_another_one_takes_the_next_job(make_pool):
     assert pool.submit(os.getpid).result(60) != first
 
 
+def test_a_worker_that_starts_is_not_idle(make_pool):
+    """Its start takes longer than it may be idle."""
+    assert make_pool(idle_seconds=0.5, target=start_slowly).submit(abs, -1).result(60) == 1
+
+
 def test_errors_have_the_traceback_of_the_worker(make_pool):
     error = make_pool().submit(int, "seven").exception(60)
     assert isinstance(error, ValueError)
@@ -353,6 +365,7 @@ def test_workers_that_are_killed_while_they_start_are_an_engine_error_that_passe
     monkeypatch.setenv("LIVEPICK_TEST_MARK", str(tmp_path / "mark"))
     pool = make_pool(target=killed_at_first_starts)
     futures = [pool.submit(os.getpid) for _ in range(100)]
+    (tmp_path / "mark").touch()  # until now, they only wait
     for future in futures:
         with pytest.raises(EngineError, match="killed it"):
             future.result(60)
