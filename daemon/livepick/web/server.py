@@ -142,6 +142,8 @@ class Web:
     def _run(self) -> None:
         while not self._stopping:
             self._server = _Server(self._doors)
+            if self._stopping:  # by a call that did not see this server
+                return
             try:
                 self._server.run()
             except Exception:  # noqa: BLE001 - the page comes back
