@@ -4,6 +4,7 @@ import socket
 
 import pytest
 from aiosmtpd.controller import Controller
+from held_port import held_port
 
 from livepick.notices.delivery import deliver
 from webhook import webhook
@@ -35,12 +36,11 @@ class Mailbox:
 @pytest.fixture
 def mail_server():
     mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=0)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        controller.port = free.getsockname()[1]
-    controller.start()
-    yield controller.port, mailbox.mails
-    controller.stop()
+    with held_port() as port:
+        controller = Controller(mailbox, hostname="127.0.0.1", port=port, ready_timeout=60)
+        controller.start()
+        yield port, mailbox.mails
+        controller.stop()
 
 
 def test_a_webhook_gets_title_and_text(hook):

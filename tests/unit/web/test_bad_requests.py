@@ -6,12 +6,14 @@ import logging
 import re
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
+from waiting import until
 
 from livepick.web.connections import Limits
 from livepick.web.guard import Guard
@@ -39,10 +41,14 @@ def serve(caplog):
     caplog.set_level(logging.WARNING)
     with contextlib.ExitStack() as ending:
 
-        def start(*, page_requests=192, **limits):
+        def start(*, listener=None, ended=None, page_requests=192, **limits):
             limits = Limits(**{"connections": 64, **limits})
             guard = Guard(_app(), page_requests=page_requests)
-            web = Web(Door(listen("127.0.0.1:0"), guard, limits))
+            instruments = SimpleNamespace(
+                connections=lambda _: None, connection_ended=([] if ended is None else ended).append
+            )
+            listener = listener or listen("127.0.0.1:0")
+            web = Web(Door(listener, guard, limits, instruments=instruments))
             web.start()
             ending.callback(web.stop)
             host, port = web.address.split(":")
@@ -152,10 +158,11 @@ def test_a_client_that_sends_byte_by_byte_is_disconnected(serve):
 
 def test_a_client_that_does_not_read_is_disconnected(serve):
     """Its answer is larger than the buffers of the kernel."""
-    address = serve(stall_seconds=0.5)
+    ended = []
+    address = serve(stall_seconds=0.5, ended=ended)
     with socket.create_connection(address, timeout=60) as client:
         client.sendall(_get(b"/large"))
-        time.sleep(2.5)
+        until(lambda: ended == ["deadline"])
         with contextlib.suppress(ConnectionResetError):
             received = 0
             while chunk := client.recv(1 << 20):
@@ -165,9 +172,10 @@ def test_a_client_that_does_not_read_is_disconnected(serve):
 
 def test_a_slow_reader_gets_its_whole_answer(serve):
     """Only standstill counts. The time for a request is over long before."""
-    address = serve(stall_seconds=30, idle_seconds=0.2)
-    with socket.create_connection(address, timeout=60) as client:
-        client.sendall(_get(b"/large"))
+    listener = listen("127.0.0.1:0")
+    with socket.create_connection(listener.getsockname(), timeout=60) as client:
+        client.sendall(_get(b"/large"))  # before the server runs, so that it is there in time
+        serve(listener=listener, stall_seconds=30, idle_seconds=0.2)
         received = 0
         while chunk := client.recv(1 << 20):
             received += len(chunk)

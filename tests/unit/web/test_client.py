@@ -7,9 +7,11 @@ import os
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from livepick.host import lock
 from livepick.host.lock import StateLock, holder, lock_file
 from livepick.ledger.database import LEDGER
 from livepick.monitoring.headline import Headline
@@ -39,9 +41,9 @@ def session(make_config):
 @pytest.fixture
 def locked(session):
     """Lock the state folder of the session, as a service does."""
-    lock = StateLock(session.state.directory / LEDGER)
+    own = StateLock(session.state.directory / LEDGER)
     yield session
-    lock.release()
+    own.release()
 
 
 @pytest.fixture
@@ -134,10 +136,11 @@ def test_a_service_of_another_version_counts_as_running(locked, tmp_path, serve,
 
 def test_a_service_that_refuses_connections_is_named_with_its_address(locked, tmp_path):
     """The process is named too, because somebody may have to end it."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.socket() as door:  # bound, so that no other program gets the port; not listening
+        door.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{door.getsockname()[1]}"
-    put_address(locked, address)
-    answer = service_status(locked, tmp_path / "s.yaml")
+        put_address(locked, address)
+        answer = service_status(locked, tmp_path / "s.yaml")
     (problem,) = answer.problems
 
     assert (answer.state, problem.level) == ("silent", "bad")
@@ -173,15 +176,20 @@ def test_a_start_is_no_fault_unless_it_takes_too_long(locked, tmp_path):
     assert (problem.level, "(60 min)" in problem.sentence) == ("bad", True)
 
 
-def test_a_query_of_the_lock_does_not_block_a_service(session):
+def test_a_query_of_the_lock_does_not_block_a_service(session, monkeypatch):
     """The query holds the lock for a moment, when a service may start."""
     ledger = session.state.directory / LEDGER
     StateLock(ledger).release()
     asking = os.open(lock_file(ledger), os.O_RDONLY)
     fcntl.flock(asking, fcntl.LOCK_SH)
-    asked = threading.Timer(0.2, os.close, [asking])
-    asked.start()
+    pauses = []
 
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            os.close(asking)
+
+    monkeypatch.setattr(lock, "time", SimpleNamespace(sleep=sleep))
     StateLock(ledger).release()
-    asked.join()
+    assert len(pauses) == 2
     assert holder(ledger) is None

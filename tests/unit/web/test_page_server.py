@@ -5,6 +5,7 @@ import socket
 import types
 
 import pytest
+from held_port import held_port
 from starlette.responses import PlainTextResponse
 
 from certificates import make_certificate, needs_openssl
@@ -103,18 +104,12 @@ def test_the_scheme_is_that_of_the_server(serve, tmp_path):
 
 
 def test_a_fault_releases_the_address(make_config, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    for _ in range(2):
-        with pytest.raises(ConfigError, match=r"none\.yml cannot be read"):
-            PageServer(
-                make_config(
-                    web={
-                        "listen": f"127.0.0.1:{port}",
-                        "web_config_file": str(tmp_path / "none.yml"),
-                    }
-                )
-            )
+    missing = str(tmp_path / "none.yml")
+    with held_port() as port:
+        config = make_config(web={"listen": f"127.0.0.1:{port}", "web_config_file": missing})
+        for _ in range(2):
+            with pytest.raises(ConfigError, match=r"none\.yml cannot be read"):
+                PageServer(config)
 
 
 def test_a_state_folder_without_sockets_is_only_a_warning(serve, monkeypatch, caplog):

@@ -24,11 +24,12 @@ def test_a_call_returns_or_raises(thread):
 
 
 def test_the_event_loop_continues_and_urgent_calls_overtake(thread):
-    free, order = threading.Event(), []
+    begun, free, order = threading.Event(), threading.Event(), []
 
     async def ask():
-        first = asyncio.create_task(thread.call(free.wait))
-        await asyncio.sleep(0.05)
+        first = asyncio.create_task(thread.call(lambda: begun.set() or free.wait()))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
         calls = [asyncio.create_task(thread.call(order.append, i)) for i in range(3)]
         await asyncio.sleep(0)
         calls.append(asyncio.create_task(thread.call(order.append, "urgent", urgent=True)))
@@ -42,11 +43,12 @@ def test_the_event_loop_continues_and_urgent_calls_overtake(thread):
 
 def test_a_call_that_takes_long_is_given_up(thread, monkeypatch):
     monkeypatch.setattr(page_thread, "WAIT_SECONDS", 0.05)
-    free, called = threading.Event(), []
+    begun, free, called = threading.Event(), threading.Event(), []
 
     async def ask():
-        with pytest.raises(TimeoutError):
-            await thread.call(free.wait)
+        while not begun.is_set():  # one that had not begun in time would never run
+            with pytest.raises(TimeoutError):
+                await thread.call(lambda: begun.set() or free.wait())
         with pytest.raises(TimeoutError):
             await thread.call(called.append, 1)
         free.set()

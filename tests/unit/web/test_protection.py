@@ -46,7 +46,7 @@ def write(tmp_path):
     def write_file(text):
         path = tmp_path / "web.yml"
         path.write_text(text)
-        os.utime(path, (next(stamp), 1))
+        os.utime(path, (1, next(stamp)))
         return path
 
     return write_file
@@ -194,7 +194,7 @@ def test_connections_without_a_handshake_give_way(serve, write, tmp_path, sent):
     certificate, key = make_certificate(tmp_path)
     text = f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n"
     protection = Protection(_settings(write(text)), host="127.0.0.1")
-    address = serve(protection, connections=8, idle_seconds=3)
+    address = serve(protection, connections=8, idle_seconds=5)
     context = _trusting(certificate)
     with contextlib.ExitStack() as held:
         clients = []
@@ -323,6 +323,6 @@ def test_the_socket_of_our_own_commands_needs_no_password(serve, write, tmp_path
     door = Door(listen_local(path), PlainTextResponse("page"), Limits(4))
     serve(Protection(_settings(write(_yaml())), host="127.0.0.1"), others=(door,))
     assert path.stat().st_mode & 0o777 == 0o660
-    with connect_local(path, timeout_seconds=5) as client:
+    with connect_local(path, timeout_seconds=60) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 200")

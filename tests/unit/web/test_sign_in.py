@@ -1,5 +1,6 @@
 """Signing in with the token, and the limit of wrong ones."""
 
+import itertools
 import os
 
 import pytest
@@ -8,6 +9,9 @@ from livepick.web import sign_in
 from livepick.web.sign_in import SESSION_SECONDS, WINDOW_SECONDS, SignIns
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of this test
+
+STAMPS = itertools.count(1)
+"""Times of the files that are written, in nanoseconds, so that no two are the same."""
 
 
 class Clock:
@@ -34,7 +38,7 @@ def file(tmp_path):
 def write(path, token, mode=0o600):
     path.write_text(f"{token}\n")
     path.chmod(mode)
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    os.utime(path, ns=(0, next(STAMPS)))
 
 
 @pytest.fixture
