@@ -83,5 +83,5 @@ def watched(
         yield Scene(root, watcher, messages)
         assert watcher.health().errors == 0
     finally:
-        watcher.stop()
+        watcher.stop(DEADLINE_SECONDS)
     assert not watcher.is_alive()

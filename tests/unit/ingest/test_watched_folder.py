@@ -111,15 +111,18 @@ def test_network_mount_is_polled_and_may_be_unmounted(tmp_path: Path) -> None:
     mount.mkdir()
     subprocess.run([BINDFS, behind, mount], check=True)
     try:
-        with watched(mount, mode="auto", rescan_seconds=0.2) as scene:
+        # Scans come when they are told to: during one, the share cannot be unmounted.
+        with watched(mount, mode="auto", rescan_seconds=3600) as scene:
             scene.wait_until_watched()
             (state,) = scene.watcher.health().folders
             assert (state.mode, state.detail) == ("poll", "fuse, poll")
             (behind / "a.mrc").write_bytes(WHOLE)
+            scene.watcher.scan_soon()
             scene.wait_for("a.mrc")
             landed = next(m for m in scene.messages if isinstance(m, Landed))
             assert landed.version.inode == 0
             subprocess.run([UMOUNT, mount], check=True)
+            scene.watcher.scan_soon()
             until(lambda: scene.roots()[-1] is False, "the loss")
             (behind / "b.mrc").write_bytes(WHOLE)
             subprocess.run([BINDFS, behind, mount], check=True)

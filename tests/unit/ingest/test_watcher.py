@@ -76,9 +76,9 @@ def test_what_the_ledger_knows_is_not_sent_again(tmp_path: Path) -> None:
 def test_a_file_written_slowly_in_place_lands_when_it_is_whole(scene: Scene) -> None:
     with (scene.root / "slow.mrc").open("wb", buffering=0) as file:
         for start in range(0, len(WHOLE), 512):
+            assert scene.landed() == []
             file.write(WHOLE[start : start + 512])
             time.sleep(0.1)
-            assert scene.landed() == []
     scene.wait_for("slow.mrc")
 
 
@@ -170,7 +170,8 @@ def test_renames_of_relion_and_motioncor_end_with_the_weighted_image(tmp_path: P
 def test_motioncor_preset_prefers_the_weighted_image(tmp_path: Path) -> None:
     with watched(tmp_path, preset="motioncor") as scene:
         scene.wait_until_watched()
-        for name in ("X.mrc", "X_DW.mrc", "X_ODD.mrc", "Y.mrc"):
+        (tmp_path / "X.mrc").write_bytes(WHOLE[:-1])  # it is first, and does not land before
+        for name in ("X_DW.mrc", "X_ODD.mrc", "Y.mrc", "X.mrc"):
             (tmp_path / name).write_bytes(WHOLE)
         scene.wait_for("X_DW.mrc", "Y.mrc")
 
@@ -315,7 +316,7 @@ def test_failing_receiver_does_not_stop_the_watcher(tmp_path: Path) -> None:
         until(lambda: any(isinstance(m, Landed) for m in received), "the next file")
         until(lambda: watcher.health().errors >= 2, "the next try")
     finally:
-        watcher.stop()
+        watcher.stop(DEADLINE_SECONDS)
     assert "watch" not in {thread.name for thread in threading.enumerate()}
 
 
