@@ -155,7 +155,7 @@ class ScheduledSession:
 
     def until(self, condition, what):
         """Step until a condition is met."""
-        give_up = time.monotonic() + 90
+        give_up = time.monotonic() + 180
         while not condition():
             assert time.monotonic() < give_up, f"timed out waiting for: {what}"
             self.scheduler.step()

@@ -7,7 +7,7 @@ __all__ = ["until"]
 
 
 def until(
-    condition: Callable[[], object], what: str = "a condition", *, seconds: float = 60.0
+    condition: Callable[[], object], what: str = "a condition", *, seconds: float = 180.0
 ) -> None:
     """Wait until a condition is true."""
     give_up = time.monotonic() + seconds

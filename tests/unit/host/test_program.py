@@ -21,18 +21,18 @@ def is_running(pid):
 def test_a_program_gets_its_input_and_its_arguments_as_they_are(tmp_path):
     out = tmp_path / "out"
     program = Program(["sh", "-c", 'cat > "$0"; printf %s "$1" >> "$0"', str(out), "$HOME; *"])
-    assert program.finish(b'{"a": 1}\n', timeout_seconds=10) == 0
+    assert program.finish(b'{"a": 1}\n', timeout_seconds=60) == 0
     assert out.read_text() == '{"a": 1}\n$HOME; *'
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -9 $$", -9)])
 def test_the_status_is_returned(script, status):
-    assert Program(["sh", "-c", script]).finish(b"", timeout_seconds=10) == status
+    assert Program(["sh", "-c", script]).finish(b"", timeout_seconds=60) == status
 
 
 def test_input_that_nobody_reads_is_not_an_error():
     """It is larger than a pipe holds, and the program ends without reading it."""
-    assert Program(["true"]).finish(b"x" * 1_000_000, timeout_seconds=10) == 0
+    assert Program(["true"]).finish(b"x" * 1_000_000, timeout_seconds=60) == 0
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 1_000_000])
@@ -49,7 +49,7 @@ def test_a_program_that_takes_too_long_is_killed_with_all_that_it_started(tmp_pa
 
 def test_a_program_that_has_ended_can_be_killed():
     program = Program(["true"])
-    program.finish(b"", timeout_seconds=10)
+    program.finish(b"", timeout_seconds=60)
     program.kill()
 
 

@@ -15,11 +15,11 @@ def test_the_end_of_a_thread_is_an_event():
 
     threads = Threads()
     threads.start("good", lambda: None)
-    first = threads.next_event(10)
+    first = threads.next_event(60)
     threads.start("bad", fail)
 
     assert first == Ended("good", None)
-    assert threads.next_event(10) == Ended("bad", error)
+    assert threads.next_event(60) == Ended("bad", error)
 
 
 def test_a_signal_is_an_event():
@@ -30,7 +30,7 @@ def test_a_signal_is_an_event():
     threads.signal(signal.SIGHUP)
 
     assert threads.has_event
-    assert threads.next_event(10) == signal.SIGHUP
+    assert threads.next_event(60) == signal.SIGHUP
     assert not threads.has_event
 
 

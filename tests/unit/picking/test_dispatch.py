@@ -101,17 +101,19 @@ def test_nothing_is_lost_while_the_ledger_cannot_be_written(session, monkeypatch
     """Results are recorded once writing works again; the fault is shown until then."""
     monkeypatch.setattr(dispatch_module, "LEDGER_RETRY_SECONDS", 0.5)
     run = session()
-    picked, said = run.ledger.picked, []
+    picked, said, seen = run.ledger.picked, [], threading.Event()
 
     def full(claim, result):
         said.append(run.dispatch.ledger_fault is not None)
         if len(said) <= 2:
             raise LedgerWriteError("writing to the ledger failed", "Free space.")
+        seen.wait(60)
         picked(claim, result)
 
     monkeypatch.setattr(run.ledger, "picked", full)
     run.land("a.mrc").start()
     run.until(lambda: run.dispatch.ledger_fault is not None)
+    seen.set()
     run.until_counts(picked=1)
     run.until(lambda: run.dispatch.ledger_fault is None)
     run.stop()
@@ -172,16 +174,17 @@ def test_a_ledger_that_cannot_be_written_at_the_start_is_waited_for(session, mon
     """The service does not end, and says what it waits for."""
     monkeypatch.setattr(dispatch_module, "LEDGER_RETRY_SECONDS", 0.05)
     run = session()
-    recover, faults = run.ledger.requeue.recover, [LedgerWriteError("disk full", "Free some.")]
+    recover, is_full = run.ledger.requeue.recover, threading.Event()
+    is_full.set()
 
     def refuse():
-        if faults:
-            raise faults[0]
+        if is_full.is_set():
+            raise LedgerWriteError("disk full", "Free some.")
         return recover()
 
     run.ledger.requeue.recover = refuse
     run.land("a.mrc").start()
     run.until(lambda: run.dispatch.ledger_fault is not None)
-    faults.clear()
+    is_full.clear()
     run.until_counts(picked=1)
     assert run.dispatch.ledger_fault is None

@@ -21,8 +21,8 @@ if __name__ == "__main__":
     workers = engine.local(2)
     first = {workers.submit(os.getpid).result() for _ in range(20)}
     busy = [workers.submit(time.sleep, 600) for _ in range(4)]
-    time.sleep(0.5)
-    pids = workers._executor.pids()
+    while len(pids := workers._executor.pids()) < 2:
+        time.sleep(0.01)
     print(*pids, flush=True)
     if "stop" in sys.argv:
         workers.stop()
@@ -126,7 +126,7 @@ def test_no_worker_outlives_its_service(tmp_path, how):
         pids = [int(word) for word in service.stdout.readline().split()]
         if how == "kill":
             service.kill()
-        assert service.wait(timeout=30) == (0 if how == "stop" else -signal.SIGKILL)
+        assert service.wait(timeout=90) == (0 if how == "stop" else -signal.SIGKILL)
     assert len(pids) == 2
     assert gone(pids)
 

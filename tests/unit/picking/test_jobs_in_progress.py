@@ -104,7 +104,8 @@ def test_micrograph_that_hangs_alone_holds_the_others_up_only_for_a_while(
         run.until_counts(picked=2, picking=1)
     else:
         run.until_counts(queued=2, picking=1)
-        time.sleep(0.6)
+        enough = time.monotonic() + 2 * jobs_in_progress.ALONE_SECONDS
+        run.until(lambda: run.dispatch.progress_at > enough)  # a turn of the loop since then
         assert run.reader.counts() == Counts(queued=2, picking=1)
     end.set()
     run.until_counts(picked=2, failed=1)
@@ -126,18 +127,19 @@ def test_micrograph_whose_worker_is_killed_from_outside_is_not_to_blame(
 def test_picking_waits_while_no_worker_can_be_started(session, monkeypatch):
     """It costs no try, and is a problem to show."""
     monkeypatch.setattr(jobs_in_progress, "ENGINE_PAUSE_SECONDS", 0.1)
-    fault = [EngineError("worker processes do not start", "Look in the log.")]
+    broken = threading.Event()
+    broken.set()
 
     def work(job):
-        if fault:
-            raise fault[0]
+        if broken.is_set():
+            raise EngineError("worker processes do not start", "Look in the log.")
         return find_two(job)
 
     run = session(work).land("a.mrc", "b.mrc").start()
     run.until(lambda: run.dispatch.engine_fault is not None)
-    fault.clear()
+    broken.clear()
     run.until_counts(picked=2)
-    assert run.dispatch.engine_fault is None
+    run.until(lambda: run.dispatch.engine_fault is None)  # a moment later
     assert {row.tries for row in run.rows().values()} == {0}
 
 

@@ -63,7 +63,7 @@ def program(tmp_path):
 def calling(session, calls):
     """Return a function that makes a session which calls a program."""
 
-    def make(*command, parallel=2, timeout_seconds=10.0, repicks=True, **kwargs):
+    def make(*command, parallel=2, timeout_seconds=90.0, repicks=True, **kwargs):
         def make_calls(run):
             def describe(row, final):
                 return description(
@@ -98,6 +98,8 @@ def told(folder):
 
 
 TELL = "cat >> told"
+
+WAIT = "while [ ! -e go ]; do sleep 0.02; done"
 
 
 def test_a_program_is_told_about_each_picked_micrograph(calling, program, calls, tmp_path):
@@ -201,8 +203,11 @@ def test_a_program_that_hangs_delays_no_picks(calling, program, calls):
 def test_no_more_than_the_configured_number_runs_at_a_time(
     calling, program, calls, tmp_path, parallel
 ):
-    script = program("mkdir run.$$; ls -d run.* | wc -l >> count; sleep 0.05; rmdir run.$$")
+    script = program(f"mkdir run.$$; ls -d run.* | wc -l >> count; {WAIT}; rmdir run.$$")
     run = calling(script, parallel=parallel).land(*(f"{n}.mrc" for n in range(12))).start()
+    run.until(lambda: calls.waiting == 12 - parallel)
+    run.until(lambda: len(list(tmp_path.glob("run.*"))) == parallel)
+    (tmp_path / "go").touch()
     run.until(lambda: calls.ended["success"] == 12)
     run.stop()
     assert max(int(line) for line in (tmp_path / "count").read_text().split()) == parallel
@@ -296,9 +301,6 @@ def test_a_session_that_gets_a_program_calls_it_for_all_picks(
     run.until(lambda: calls.ended["success"] == 2)
     run.stop()
     assert len(told(tmp_path)) == 2
-
-
-WAIT = "while [ ! -e go ]; do sleep 0.02; done"
 
 
 def test_two_calls_for_one_micrograph_never_run_at_the_same_time(calling, program, calls, tmp_path):

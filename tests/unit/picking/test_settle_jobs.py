@@ -290,12 +290,12 @@ def test_missing_gpu_ends_the_service(session):
         raise ProviderError("no CUDA", "Look at nvidia-smi.")
 
     run = session(work).land("a.mrc").start()
-    run.thread.join(30)
+    run.thread.join(90)
     assert isinstance(run.error, ProviderError)
     assert run.ledger.reader.counts() == Counts(queued=1)
 
 
-def test_model_that_fails_on_everything_ends_the_service(session):
+def test_model_that_fails_on_everything_ends_the_service(session, monkeypatch):
     """A failure on one micrograph may be due to the micrograph."""
 
     def work(job):
@@ -309,8 +309,10 @@ def test_model_that_fails_on_everything_ends_the_service(session):
     run.land("a.mrc")
     run.until_counts(failed=1, picked=1)
     bad.append("all")
+    # None of them fails for good while another one is tried for the first time.
+    monkeypatch.setattr(settle_jobs, "RETRY_DELAYS_SECONDS", (600.0, 600.0))
     run.land("b.mrc", "c.mrc", "d.mrc")
-    run.thread.join(30)
+    run.thread.join(90)
     assert isinstance(run.error, ModelError)
     assert run.ledger.reader.counts().failed == 1
 
@@ -320,13 +322,17 @@ def test_another_model_replaces_one_that_fails_on_everything(session):
 
     def work(job):
         if job.bundle.name == "0003" and job.path.name != "good.mrc":
+            if job.path.name in tried:  # it must not fail for good while another one is tried
+                replaced.wait(60)
+            tried.append(job.path.name)
             raise ModelError("0003/model.onnx does not match the checksum", "Restore it.")
         return find_two(job)
 
-    asked = []
+    asked, tried, replaced = [], [], threading.Event()
 
     def replacement(version, error):
         asked.append((version, error.what))
+        replaced.set()
         return Path("/models/0002"), card(2, "trained")
 
     run = session(
@@ -351,8 +357,9 @@ def test_another_model_replaces_one_that_fails_on_everything(session):
     assert run.error is None
 
 
-def test_worker_that_ends_with_the_service_counts_as_no_crash(session):
+def test_worker_that_ends_with_the_service_counts_as_no_crash(session, monkeypatch):
     """A signal to the process group reaches the workers too."""
+    monkeypatch.setattr(dispatch, "STOP_SECONDS", 60.0)
     hold = threading.Event()
 
     def work(job):
@@ -364,7 +371,7 @@ def test_worker_that_ends_with_the_service_counts_as_no_crash(session):
     run.inbox.put(Stop())
     run.until(lambda: run.dispatch._stop_at is not None)
     hold.set()
-    run.thread.join(30)
+    run.thread.join(90)
     assert run.ledger.reader.counts() == Counts(queued=1)
     assert run.rows()["a.mrc"].crashes == 0
     assert run.instruments.calls["worker_crashed"] == 0

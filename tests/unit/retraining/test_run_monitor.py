@@ -65,7 +65,7 @@ def follow(tmp_path, make_config):
 
 def end_of(following):
     """Wait until a trainer has ended."""
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 300
     while (ending := following.step()) is None:
         assert time.monotonic() < give_up
         time.sleep(0.02)
@@ -113,7 +113,7 @@ def test_stage_and_losses_are_exported_only_while_the_trainer_runs(follow):
     metrics = Metrics()
     following = follow(SAY + "    import time; time.sleep(60)", metrics)
     sample = metrics.registry.get_sample_value
-    give_up = time.monotonic() + 90
+    give_up = time.monotonic() + 300
     while not following.has_progressed:
         assert time.monotonic() < give_up
         following.step()
@@ -159,7 +159,7 @@ def test_a_trainer_is_ended_if_its_process_id_cannot_be_written(tmp_path, follow
     with pytest.raises(OSError, match=r"Invalid argument|No space left"):
         follow(SLEEP)
 
-    assert psutil.Process().children() == before
+    assert set(psutil.Process().children()) <= set(before)
 
 
 def test_a_full_disk_is_not_a_failure(tmp_path, follow):
@@ -203,7 +203,7 @@ def test_a_trainer_that_works_is_not_idle(follow, monkeypatch):
     """Its processor time shows it, though it reports nothing."""
     monkeypatch.setattr(run_monitor, "LEAST_CPU_SECONDS", 0.1)
     following = follow("while True: pass")
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 300
     while following._watch._used_seconds < 0.3:
         assert following.step() is None
         assert time.monotonic() < give_up

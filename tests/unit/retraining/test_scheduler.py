@@ -142,7 +142,7 @@ def test_a_trainer_left_by_a_killed_service_is_not_left_alone(tmp_path, make_ses
     assert (session.row[-1].state, session.row[-1].fingerprint) == (state, fingerprint)
     session.scheduler.stop()
     session.scheduler.run()
-    assert trainer._process.wait(30) == -signal.SIGTERM
+    assert trainer._process.wait(90) == -signal.SIGTERM
 
 
 def test_an_edit_during_a_run_ends_it_and_starts_another(tmp_path, make_session):

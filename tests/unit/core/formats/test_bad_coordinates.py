@@ -245,8 +245,8 @@ def test_long_files_are_read_in_seconds(tmp_path, name):
 
 def test_a_line_of_open_quotes_is_refused_in_seconds(tmp_path):
     """Each of them may begin a word that goes on to the end of the line."""
-    began = time.monotonic()
+    began = time.process_time()
     what = refused(tmp_path, "a.star", STAR + '"a ' * 20_000)
-    assert time.monotonic() - began < 15
+    assert time.process_time() - began < 15
     assert "it has 20000 values for 3 columns" in what
     assert "cut off" not in what

@@ -122,13 +122,13 @@ def test_many_micrographs_of_the_same_name_are_matched_quickly():
     """Each grid square may have a folder with the same names in it."""
     theirs = [f"MotionCorr/job002/square{square}/mic_1" for square in range(5000)]
     ours = [f"/data/session/square{square}/mic_1_DW" for square in range(5000)]
-    start = time.monotonic()
+    start = time.process_time()
 
     pairs = match_names(theirs, ours).pairs
 
     assert len(pairs) == 5000
     assert pairs[ours[7]] == theirs[7]
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_the_nearest_name_is_named():

@@ -28,7 +28,7 @@ from livepick.picking.engine import Engine
 from livepick.picking.job_limits import JobLimits, Limits
 from livepick.picking.worker_handle import WorkerHandle
 
-until = functools.partial(waiting.until, seconds=30)
+until = functools.partial(waiting.until, seconds=90)
 
 
 def local_cluster(**options):

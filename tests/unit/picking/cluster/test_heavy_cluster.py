@@ -71,7 +71,8 @@ def starts(run):
 
 
 def process_id(run):
-    return int((run / LOCK).read_text().split()[0])
+    """Return the process id in the lock, which is there a moment after the start; 0: it is not."""
+    return int((run / LOCK).read_text().partition(" ")[0] or 0)
 
 
 def await_end(trainer):
@@ -89,17 +90,18 @@ def test_a_training_is_killed_resumes_is_adopted_and_ends_once(connect, guard, r
     """Its service is gone without a word for a while, as if it was killed."""
     executor = connect()
     trainer = trains(executor, guard, run)
-    poll_until(trainer, lambda: starts(run) == 1)
+    poll_until(trainer, lambda: starts(run) == 1 and process_id(run))
     # Picking has the only thread of the node meanwhile.
     assert executor.submit(abs, -3).result(timeout=30) == 3
 
-    os.kill(process_id(run), signal.SIGKILL)
+    first = process_id(run)
+    os.kill(first, signal.SIGKILL)
     host = os.uname().nodename
     assert await_end(trainer) == Ended(-signal.SIGKILL, host)
     assert not TrainerProcess.is_running(run)
 
     trainer = trains(executor, guard, run)
-    poll_until(trainer, lambda: starts(run) == 2)
+    poll_until(trainer, lambda: starts(run) == 2 and process_id(run) not in (0, first))
     executor.shutdown()
     number = process_id(run)
     trainer = trains(connect(), guard, run)

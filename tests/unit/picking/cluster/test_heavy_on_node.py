@@ -112,7 +112,7 @@ def test_a_job_ends_if_nothing_is_heard_from_the_service(work, order, monkeypatc
     work.start(one)
     (child,) = await_process(one)
     monkeypatch.setattr(heavy_on_node, "LEASE_SECONDS", 0.0)
-    child.wait(30)
+    child.wait(90)
     assert "nothing was heard" in work.report(one.folder).reason
 
 
@@ -129,6 +129,7 @@ def test_a_worker_that_leaves_ends_its_job_and_takes_no_other(work, order):
 def await_process(order):
     """Wait for the stub trainer of an order."""
     until((order.folder / "began").exists)
+    until((order.folder / LOCK).read_text)  # written a moment after the start
     return [psutil.Process(int((order.folder / LOCK).read_text().split()[0]))]
 
 
@@ -149,5 +150,5 @@ def test_a_job_ends_with_a_worker_that_is_killed(order, guard):
     (child,) = await_process(one)
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    child.wait(30)
+    child.wait(90)
     assert not TrainerProcess.is_running(one.folder)

@@ -111,14 +111,18 @@ def wait_for(path):
     waiting.until(path.exists)
 
 
-def test_jobs_of_a_lost_scheduler_that_have_not_begun_never_run(opened, tmp_path):
+def test_jobs_of_a_lost_scheduler_that_have_not_begun_never_run(opened, tmp_path, monkeypatch):
     """One runs to its end, one waits for its process, and one for its model."""
+    looks = []
+    monkeypatch.setattr(node, "read_card", lambda path: looks.append(path) or read_card(path))
     bundle = BundleJob(tmp_path / "0001", GRAPH_SHA256)
     jobs = ((wait_for, tmp_path / "a"), (wait_for, tmp_path / "b"), (bundle_of, bundle))
     with ThreadPoolExecutor(len(jobs)) as threads:
-        first, second, third = (threads.submit(run, *job) for job in jobs)
+        first = threads.submit(run, *jobs[0])
+        waiting.until((tmp_path / "a.begun").exists)
+        second, third = (threads.submit(run, *job) for job in jobs[1:])
         one = node._node()
-        waiting.until(lambda: len(one.jobs) == 2 and (tmp_path / "a.begun").exists())
+        waiting.until(lambda: len(one.jobs) == 2 and looks)
         assert node.abandon_jobs() == 1
         assert isinstance(second.result(30).value, CancelledError)
         shutil.copytree(SHIPPED, tmp_path / "0001")

@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
-import socket
 import threading
 from pathlib import Path
 
 import psutil
 import pytest
+from held_port import held_port
 
 distributed = pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
@@ -37,7 +38,7 @@ OFFER = Offer(2, (), CPU, JobLimits(2), heavy=True, folders=())
 
 
 async def until(condition):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -61,14 +62,20 @@ async def program(place, **options):
         await asyncio.wait({task})
 
 
-def test_it_offers_its_workers_and_leaves_at_the_end_of_its_lifetime():
+def test_it_offers_its_workers_and_leaves_at_the_end_of_its_lifetime(monkeypatch):
     async def run():
+        loop, ends = asyncio.get_running_loop(), []
+        later, options = loop.call_later, {"name": "gpu7", "lifetime_seconds": 3600.5}
+
+        def call_later(seconds, *call, **context):
+            if seconds == options["lifetime_seconds"]:  # over when the test has seen enough
+                return ends.append(functools.partial(*call))
+            return later(seconds, *call, **context)
+
+        monkeypatch.setattr(loop, "call_later", call_later)
         async with (
             scheduler() as cluster,
-            program(SchedulerPlace(cluster.address), name="gpu7", lifetime_seconds=1.0) as (
-                _,
-                task,
-            ),
+            program(SchedulerPlace(cluster.address), **options) as (_, task),
         ):
             await until(lambda: cluster.workers)
             (worker,) = cluster.workers.values()
@@ -76,7 +83,9 @@ def test_it_offers_its_workers_and_leaves_at_the_end_of_its_lifetime():
             assert worker.memory_limit == 0  # the processes have limits of their own
             assert worker.name.startswith("gpu7-")
             assert NodeReport.of_values(worker.metrics[REPORT]).version == __version__
-            await asyncio.wait_for(task, 30)
+            (end,) = ends
+            end()
+            await asyncio.wait_for(task, 90)
             assert not cluster.workers
 
     asyncio.run(run())
@@ -109,10 +118,8 @@ def test_it_joins_the_next_scheduler_if_the_first_one_stops(tmp_path, monkeypatc
     abandoned = []
     monkeypatch.setattr(worker_program, "abandon_jobs", lambda: abandoned.append(1) or 1)
     place = SchedulerPlace(file=tmp_path / "scheduler.json")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
 
-    async def run():
+    async def run(port):
         async with (
             scheduler(scheduler_file=str(place.file)) as cluster,
             program(place, port=port) as _,
@@ -128,7 +135,8 @@ def test_it_joins_the_next_scheduler_if_the_first_one_stops(tmp_path, monkeypatc
                 assert first.address == second.address
                 assert first.address.endswith(f":{port}")
 
-    asyncio.run(run())
+    with held_port() as port:
+        asyncio.run(run(str(port)))
 
 
 def test_it_leaves_with_an_error_if_no_process_can_be_started(monkeypatch):
@@ -143,7 +151,7 @@ def test_it_leaves_with_an_error_if_no_process_can_be_started(monkeypatch):
             await until(lambda: cluster.workers)
             faults.append(EngineError("worker processes do not start", "Check the log."))
             with pytest.raises(EngineError, match="worker processes do not start"):
-                await asyncio.wait_for(task, 30)
+                await asyncio.wait_for(task, 90)
             assert not cluster.workers
 
     asyncio.run(run())
@@ -158,7 +166,7 @@ def test_a_scheduler_with_other_versions_ends_it(monkeypatch):
     async def run():
         async with program(SchedulerPlace("tcp://127.0.0.1:1")) as (_, task):
             with pytest.raises(EngineError, match=r"has Python 3.8, and this machine has"):
-                await asyncio.wait_for(task, 30)
+                await asyncio.wait_for(task, 90)
 
     asyncio.run(run())
 
@@ -171,7 +179,7 @@ def test_an_open_address_in_the_file_is_refused(tmp_path):
     async def run():
         async with program(SchedulerPlace(file=file)) as (_, task):
             with pytest.raises(ConfigError, match=r"tcp://10.0.0.7:8786 is not encrypted"):
-                await asyncio.wait_for(task, 30)
+                await asyncio.wait_for(task, 90)
 
     asyncio.run(run())
 
