@@ -15,7 +15,6 @@ import argparse
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ import psutil
 import yaml
 from rich.console import Console
 
+from free_port import free_port
 from livepick.errors import LedgerError
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
@@ -185,7 +185,7 @@ class Day:
     def overview(self) -> dict[str, dict[str, Any]]:
         """Return the sessions of the overview by name. Raises OSError if it does not answer."""
         with urllib.request.urlopen(
-            f"http://127.0.0.1:{self.port}/sessions.json", timeout=10
+            f"http://127.0.0.1:{self.port}/sessions.json", timeout=60
         ) as answer:
             return {each["name"]: each for each in json.load(answer)["sessions"]}
 
@@ -207,7 +207,7 @@ class Day:
     def _ask(self, path: str, **values: str) -> Any:
         query = urllib.parse.urlencode(values)
         url = f"http://127.0.0.1:{self._prometheus_port}/api/v1/{path}?{query}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def _note_alerts(self) -> None:
@@ -369,14 +369,6 @@ def write_micrograph(path: Path, *, seed: int) -> None:
     with mrcfile.new(draft, image, overwrite=True) as mrc:
         mrc.voxel_size = PIXEL_SIZE_ANGSTROM
     draft.rename(path)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def alert_rules() -> list[str]:

@@ -9,7 +9,8 @@ import urllib.request
 from pathlib import Path
 
 from aiosmtpd.controller import Controller
-from session import free_port
+
+from free_port import free_port
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yml"
 
@@ -107,6 +108,6 @@ def _wait_until_ready(address, process, log):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < give_up, log.read_text()
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://{address}/-/ready", timeout=10).close()
+            urllib.request.urlopen(f"http://{address}/-/ready", timeout=60).close()
             return
         time.sleep(0.1)

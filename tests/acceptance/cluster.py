@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import psutil
-from session import LIVEPICK, free_port
+from session import LIVEPICK
+
+from free_port import free_port
 
 __all__ = ["DASK", "Cluster", "checksums"]
 
@@ -40,6 +42,8 @@ class Cluster:
         self.worker_log.touch()
         self.scheduler_file = folder / "scheduler.json"
         self.scheduler = None
+        self.workers = []
+        """Processes of the workers that were started."""
         self._scheduler_on = scheduler_on
         self._by_file = by_file
         self._tls = tls
@@ -101,6 +105,7 @@ class Cluster:
         log = self.worker_log
         before = log.stat().st_size
         worker = self.start(*words, log=log, on=on, **environment)
+        self.workers.append(worker)
         if wait:
             self.until(lambda: "joined" in _since(log, before), "a worker's start")
         return worker
@@ -118,7 +123,7 @@ class Cluster:
         self._started.append(process)
         return process
 
-    def until(self, condition, what, *, seconds=60):
+    def until(self, condition, what, *, seconds=120):
         """Wait for a condition."""
         give_up = time.monotonic() + seconds
         while not condition():

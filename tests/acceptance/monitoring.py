@@ -8,8 +8,8 @@ import urllib.parse
 import urllib.request
 
 import yaml
-from session import free_port
 
+from free_port import free_port
 from observability.alert import rules
 from observability.alerts import ALERTS
 

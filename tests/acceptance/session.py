@@ -4,9 +4,9 @@ import contextlib
 import functools
 import io
 import json
+import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -81,7 +81,7 @@ class Session:
                 [*program, "run", *options, self.config], stderr=log, env=os.environ | environment
             )
         if wait:
-            self.until(lambda: ": ready" in self.log.read_text()[before:], "start")
+            self.until(lambda: b": ready" in self.log.read_bytes()[before:], "start")
 
     def stop(self):
         """Stop the service as systemd does, and return its exit status."""
@@ -178,10 +178,13 @@ class Session:
             return answer.read().decode()
 
     def figure(self, series):
-        """Return the value of a series of ``/metrics``, as ``queue_depth{stage="queued"}``."""
+        """Return the value of a series of ``/metrics``, as ``queue_depth{stage="queued"}``.
+
+        Some series are there only once they are set. Until then it is NaN, which equals nothing.
+        """
         start = f"livepick_{series} "
-        (line,) = [x for x in self.get("/metrics").splitlines() if x.startswith(start)]
-        return float(line.removeprefix(start))
+        lines = [x for x in self.get("/metrics").splitlines() if x.startswith(start)]
+        return float(lines[0].removeprefix(start)) if lines else math.nan
 
     def workers(self):
         """Return the worker processes of the service."""
@@ -209,13 +212,6 @@ for name, value in {constants!r}.items():
 sys.exit(main())
 """
     return sys.executable, "-c", code
-
-
-def free_port():
-    """Return a port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def is_worker(process):

@@ -27,10 +27,11 @@ from disc_micrographs import (
     write_disc_micrograph,
 )
 from monitoring import Prometheus
-from session import free_port, impatient, is_worker, livepick
+from session import impatient, is_worker, livepick
 from test_config_edits import edit
 
 from factories import make_card
+from free_port import free_port
 from livepick.config.schema import Config
 from livepick.core.contracts.bundle import GRAPH, publish
 from livepick.core.contracts.held_out_labels import HELD_OUT, HeldOutLabels, LabelledMicrograph

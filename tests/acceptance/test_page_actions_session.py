@@ -2,9 +2,9 @@
 
 import pytest
 from chromium import NEEDS_CHROMIUM, pages
-from session import free_port
 from test_page_actions import fits, open_signed_in, press_enter, with_actions
 
+from free_port import free_port
 from livepick.config.yaml_loader import load_config
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]

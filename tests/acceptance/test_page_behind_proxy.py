@@ -7,9 +7,9 @@ import threading
 
 import pytest
 from chromium import NEEDS_CHROMIUM, pages, until
-from session import free_port
 from test_page_actions import sign_in, undo, with_actions
 
+from free_port import free_port
 from livepick.config.yaml_loader import load_config
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]

@@ -19,9 +19,10 @@ import bcrypt
 import pytest
 import yaml
 from monitoring import Prometheus
-from session import free_port, livepick
+from session import livepick
 
 from certificates import make_certificate, needs_openssl
+from free_port import free_port
 from livepick.config.yaml_loader import load_config
 from livepick.web.forms import FORM_TYPE
 
