@@ -260,7 +260,7 @@ def faults_of(scene, expected, *, restarts=0):
         found.append(f"{blamed:g} times a micrograph was queued again after an error")
     if failed := session.figure('micrographs_total{state="failed"}'):
         found.append(f"{failed:g} micrographs counted as failed")
-    session.until(lambda: not _missing_calls(scene, rows), "the calls", seconds=20)
+    session.until(lambda: not _missing_calls(scene, rows), "the calls")
     calls = collections.Counter(json.loads(line)["micrograph"] for line in _lines(scene.told))
     twice = [name for name, count in calls.items() if count > 1 + restarts]
     found += [f"{name}: the program was called {calls[name]} times" for name in twice]

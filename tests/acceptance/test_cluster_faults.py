@@ -11,7 +11,7 @@ from fault_scenes import Scene, faults_of, on_processes
 
 pytest.importorskip("distributed", reason="needs distributed, of the dask extra")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -43,13 +43,19 @@ def test_a_worker_joins_works_joins_again_and_leaves(make_cluster, tmp_path):
         set_as_default=False,
     ) as client:
         assert client.submit(version).result(SECONDS) == livepick.__version__
-        begun = tmp_path / "begun"
-        command = ["/bin/sh", "-c", f"touch {begun}; sleep 1"]
+        begun, may_end = tmp_path / "begun", tmp_path / "may_end"
+        words = f"touch {begun}; until [ -e {may_end} ]; do sleep 0.1; done"
         job = client.submit(
-            run_on_node, subprocess.run, (command,), TaskLimits(30), resources={PICK: 1}
+            run_on_node,
+            subprocess.run,
+            (["/bin/sh", "-c", words],),
+            TaskLimits(SECONDS),
+            resources={PICK: 1},
         )
         cluster.until(begun.exists, "the begin of the job")
         worker.send_signal(signal.SIGTERM)
+        logged("worker: leaving (SIGTERM received); 1 running")
+        may_end.touch()
         outcome = pickle.loads(job.result(SECONDS))  # noqa: S301 - of this test
         assert outcome.value.returncode == 0
     assert worker.wait(SECONDS) == 0
@@ -58,6 +64,5 @@ def test_a_worker_joins_works_joins_again_and_leaves(make_cluster, tmp_path):
     assert "TLS        until 20" in log
     assert "the certificates end" not in log  # they are valid for years
     assert f"folder     {tmp_path}: can be read" in log
-    assert "worker: leaving (SIGTERM received); 1 running" in log
     assert "handed back" not in log
     assert "Traceback" not in log
