@@ -1,7 +1,6 @@
 """Files that are not micrographs beside good ones: each has its reason, and the good are picked."""
 
 import gzip
-import time
 import warnings
 
 import mrcfile
@@ -99,9 +98,9 @@ def test_bad_files_fail_for_their_own_reasons_and_good_ones_are_picked(make_sess
     expected = write_bad_files(session.landing, good)
     session.start()
     names += session.drop(2, first=3)
-    tifffile.imwrite(
-        session.landing / "tiff.tif", mrcfile.read(session.landing / f"{names[0]}.mrc")
-    )
+    tiff = session.folder / "tiff.tif"
+    tifffile.imwrite(tiff, mrcfile.read(session.landing / f"{names[0]}.mrc"))
+    tiff.rename(session.landing / tiff.name)  # complete, however long it took to write it
     names.append("tiff")
     total = len(expected) + len(names) + 1  # garbage.tif too
 
@@ -173,8 +172,8 @@ def test_odd_files_are_picked_like_the_ordinary_one_with_a_note(make_session):
     # By kind: bad_pixels, no_map_word, pixel_size, read_as_unsigned.
     counted = [f'micrograph_notes_total{{kind="{kind}"}}' for kind in sorted(kinds)]
     session.until(lambda: list(map(session.figure, counted)) == [2, 1, 2, 1], "the counters")
-    assert session.log.read_text().count("with such a note") == len(kinds)
     assert session.stop() == 0
+    assert session.log.read_text().count("with such a note") == len(kinds)
 
 
 def test_a_truncated_file_waits_until_it_grows_whole(make_session):
@@ -186,13 +185,13 @@ def test_a_truncated_file_waits_until_it_grows_whole(make_session):
     with (session.landing / "slow.mrc").open("wb") as file:
         file.write(good[:300_000])
         file.flush()
-        session.until(lambda: session.picked() == 1, "the whole one")
-        time.sleep(1)  # well beyond the settling time
+        [second] = session.drop(1, first=2)  # settles after the one that does not grow
+        session.until(lambda: session.picked() == 2, "the whole ones")
         waiting = session.rows()
         file.write(good[300_000:])
-    session.until(lambda: session.picked() == 2, "the grown one")
+    session.until(lambda: session.picked() == 3, "the grown one")
 
-    assert list(waiting) == [f"{first}.mrc"]
+    assert sorted(waiting) == [f"{first}.mrc", f"{second}.mrc"]
     assert session.star("slow") == session.star(first)
     assert session.stop() == 0
 

@@ -15,6 +15,12 @@ def is_in_force(session):
     return f"{SUCCESSFUL} 1.0" in session.get("/metrics")
 
 
+def model(session):
+    """Return version and kind of the model in use, according to ``livepick status``."""
+    found = session.status()["model"]
+    return found["version"], found["kind"]
+
+
 def edit(session, /, **sections):
     """Change settings in the config, and replace the file by a rename, as an editor does."""
     for name, section in sections.items():
@@ -36,8 +42,9 @@ def test_edits_take_effect_and_faults_do_not(make_session):
 
     edit(session, picking={"threshold": 1.0})
     session.until(lambda: session.star(first) == [], "picked again at a threshold that none has")
+    live = "picking.threshold from auto to 1.0 (live)"
+    session.until(lambda: live in session.log.read_text(), "the log says so")
     session.until(lambda: is_in_force(session), "it is in force")
-    assert "picking.threshold from auto to 1.0 (live)" in session.log.read_text()
 
     edit(session, picking={"treshold": 0.9})
     session.until(lambda: not is_in_force(session), "the typo is seen")
@@ -87,7 +94,7 @@ def test_another_particle_is_picked_for_at_once(make_session):
     session.until(
         lambda: all("model 1 (blob)" in star.read_text() for star in stars), "by the new model"
     )
-    assert 'diameter_angstrom="140"' in session.get("/metrics")
+    session.until(lambda: 'diameter_angstrom="140"' in session.get("/metrics"), "the metric")
     assert session.log.read_text().count("(retrain)") == 1
 
 
@@ -108,9 +115,8 @@ def test_the_first_picker_is_an_edit(make_session):
     session.until(
         lambda: all("model 1 (general)" in star.read_text() for star in stars), "picked again"
     )
-    model = session.status()["model"]
-    assert (model["version"], model["kind"]) == (1, "general")
-    assert "provisional" in session.get("/")
+    assert model(session) == (1, "general")
+    session.until(lambda: "provisional" in session.get("/"), "the page says so")
     assert session.figure("model_usable") == 1
 
     (session.state / "models" / "0001" / GRAPH).write_bytes(b"half")
@@ -123,9 +129,8 @@ def test_the_first_picker_is_an_edit(make_session):
     assert session.stop() == 0
 
     session.start()  # makes another copy
-    assert session.figure("model_usable") == 1
-    model = session.status()["model"]
-    assert (model["version"], model["kind"]) == (2, "general")
+    session.until(lambda: session.figure("model_usable") == 1, "the metric")
+    session.until(lambda: model(session) == (2, "general"), "another copy")
 
 
 def test_the_command_to_retrain_is_an_edit(make_session):

@@ -51,6 +51,14 @@ EXPECTED = {
 }
 
 
+def skipped(session):
+    """Return how many files of each kind were left out, according to ``livepick status``."""
+    found = {}
+    for files in session.status()["skipped"]:
+        found[files["kind"]] = found.get(files["kind"], 0) + files["count"]
+    return found
+
+
 def test_everything_is_picked_or_counted_and_the_check_agrees(make_session):
     session = make_session()
     write_folder(session)
@@ -61,11 +69,8 @@ def test_everything_is_picked_or_counted_and_the_check_agrees(make_session):
 
     session.start()
     session.until(lambda: session.picked() == 8, "all micrographs")
+    session.until(lambda: skipped(session) == EXPECTED, "what is left out")
     status = session.status()
-    skipped = {}
-    for files in status["skipped"]:
-        skipped[files["kind"]] = skipped.get(files["kind"], 0) + files["count"]
-    assert skipped == EXPECTED
     for kind, count in EXPECTED.items():
         series = f'skipped_files{{kind="{kind}"}}'
         session.until(lambda s=series, n=count: session.figure(s) == n, series)
@@ -77,6 +82,8 @@ def test_everything_is_picked_or_counted_and_the_check_agrees(make_session):
     assert status["micrographs"]["failed"] == 0
     for name in ("packed", "packed2", "one", "grid1/mic_0002", "grid2/mic_0002"):
         assert session.star(name)
+    counted = 'micrographs_total{state="picked"}'
+    session.until(lambda: session.figure(counted) == 8, "the metric")
     doctor = livepick("doctor", session.config).stdout
     assert 'heartbeats, in seconds: {"ok":true' in doctor
     assert 'livepick_micrographs_total{state="picked"} 8.0' in doctor

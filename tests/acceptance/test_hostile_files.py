@@ -57,7 +57,7 @@ def test_a_damaged_model_is_replaced_at_a_start_and_under_way(make_session):
     session.drop(2)
     session.until(lambda: session.picked() == 2, "picks of model 2")
     assert {row.model_version for row in session.rows().values()} == {2}
-    assert session.figure("model_usable") == 1
+    session.until(lambda: session.figure("model_usable") == 1, "the metric")
 
     kept = session.folder / "kept"
     shutil.copytree(models.directory / "0002", kept)
@@ -71,7 +71,7 @@ def test_a_damaged_model_is_replaced_at_a_start_and_under_way(make_session):
         "mic_0003.mrc": 1,
     }
     session.until(lambda: session.figure("model_usable") == 0, "the metric")
-    assert "0002/model.onnx" in str(session.status()["problems"])
+    session.until(lambda: "0002/model.onnx" in str(session.status()["problems"]), "the status")
     assert session.stop() == 0
 
     (models.directory / "0001" / GRAPH).unlink()

@@ -77,6 +77,7 @@ def test_a_ledger_removed_while_the_service_runs_is_saved_whole(start):
     session.until(lambda: session.log.read_text().count(": ready") == 2, "the service is ready")
     session.drop(1, first=COUNT + 1)
     session.until(lambda: session.counts().picked == COUNT + 1, "the next is picked")
+    assert session.stop() == 0
     assert session.log.read_text().count(" particles (model") == COUNT + 1
     assert aside(session) == []
 
@@ -105,6 +106,7 @@ def test_a_service_waits_for_a_state_folder_that_is_renamed_or_unmounted(start):
     session.until(lambda: session.log.read_text().count(": ready") == 2, "the service is ready")
     session.drop(1, first=COUNT + 1)
     session.until(lambda: session.counts().picked == COUNT + 1, "the next is picked")
+    assert session.stop() == 0
     assert session.log.read_text().count(" particles (model") == COUNT + 1
     assert len(before) == COUNT
     assert {path: path.stat().st_mtime_ns for path in before} == before, "they were not written"
