@@ -72,6 +72,17 @@ def until(page, expression):
     Playwright's own way calls ``eval`` in the page, which the page does not allow.
     """
     give_up = time.monotonic() + PATIENCE_MS / 1000
-    while not page.evaluate(expression):
+    while not _is_true(page, expression):
         assert time.monotonic() < give_up, f"waited in vain for: {expression}"
         page.wait_for_timeout(100)
+
+
+def _is_true(page, expression):
+    from playwright.sync_api import Error  # noqa: PLC0415 - it may not be installed
+
+    try:
+        return page.evaluate(expression)
+    except Error as error:
+        if "context was destroyed" in str(error):  # on the way to another page
+            return False
+        raise

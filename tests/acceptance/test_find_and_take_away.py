@@ -120,6 +120,7 @@ def test_everything_works_without_a_script(look, session):
     page = look("/micrographs", java_script_enabled=False)
     page.get_by_label("good", exact=True).check()
     page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**/micrographs?*verdict=good*")
     assert hits(page) == expected_hits(session, verdicts=("good",))
     ticked = page.locator("[name=micrograph]")
     for number in (0, 3):
@@ -224,7 +225,8 @@ def test_the_list_of_a_brushed_span_leads_to_the_filter(look, session):
     page.get_by_text("Filter, select and download these").click()
     assert hits(page) == expected_hits(session, landed_at=(1790000000.0, 1790000600.0))
     assert page.locator("#filter [name=from]").input_value()
-    page.get_by_role("button", name="Filter").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Filter").click()
     assert hits(page) == 11
 
 
@@ -299,8 +301,7 @@ def test_a_path_is_copied(look, session, width, is_plain_http):
     button = page.get_by_role("button", name="Copy the path of micrographs.csv")
     button.focus()
     page.keyboard.press("Enter")
-    told = page.locator(".copy-told", has_text="copied").first
-    told.wait_for()
+    told = page.wait_for_selector(".copy-told:has-text('copied')")  # which says so for 4 s
 
     assert told.get_attribute("role") == "status"
     assert page.evaluate("document.activeElement.dataset.copy") == str(
@@ -308,6 +309,7 @@ def test_a_path_is_copied(look, session, width, is_plain_http):
     )
     page.keyboard.press("/")
     page.keyboard.press("Control+V")
+    until(page, "document.querySelector('#search input').value !== ''")
     assert page.locator("#search input").input_value() == str(session.output / "micrographs.csv")
 
 
