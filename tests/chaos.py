@@ -301,8 +301,15 @@ class Chaos:
             return
         self._promote()
         self.until(
-            lambda: self.counts().stale or not self.counts().picked, "micrographs to pick again"
+            lambda: self.counts().stale or not self.counts().picked or self._has_picked_again(),
+            "micrographs to pick again",
         )
+
+    def _has_picked_again(self) -> bool:
+        """Return True if the model in use has picks: a fast machine may have picked all again."""
+        with Database.read_only(self.place / "state" / LEDGER) as database:
+            rows = LedgerReader(database).recent(-1)
+        return any(row.model_version == self._model for row in rows)
 
     def _promote(self) -> None:
         self._model = OTHER_MODELS[self._model % len(OTHER_MODELS)]
@@ -437,6 +444,7 @@ class Chaos:
             faults.append(f"the service ended by itself {self.account.ended} times")
         log = self.log.read_text(errors="replace")
         faults += [line for line in log.splitlines() if ".mrc: failed" in line]
+        psutil.wait_procs(self._processes(), timeout=WAIT_SECONDS)  # they end a moment later
         faults += [f"left running: {line}" for line in self._lines()]
         return faults
 

@@ -12,6 +12,7 @@ session trains a model first, which takes some minutes.
 """
 
 import argparse
+import contextlib
 import json
 import shutil
 import signal
@@ -250,10 +251,11 @@ class Day:
         """Kill the process of a session."""
         assert self.service is not None
         for child in psutil.Process(self.service.pid).children():
-            if f"{self.state / name}/" in " ".join(child.cmdline()):
-                child.send_signal(signal.SIGKILL)
-                self.say(f"the process of {name} was killed")
-                return
+            with contextlib.suppress(psutil.Error):  # it ends just now
+                if f"{self.state / name}/" in " ".join(child.cmdline()):
+                    child.send_signal(signal.SIGKILL)
+                    self.say(f"the process of {name} was killed")
+                    return
         raise DayError(f"{name} has no process")
 
     def kill_service(self) -> None:

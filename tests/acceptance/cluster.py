@@ -1,5 +1,6 @@
 """A Dask cluster for acceptance tests: a scheduler and ``livepick worker``, on this machine."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -145,7 +146,7 @@ class Cluster:
                 process.kill()
                 process.wait()
                 for child in family:
-                    if child.is_running():
+                    with contextlib.suppress(psutil.NoSuchProcess):
                         child.kill()
 
 

@@ -57,7 +57,7 @@ def until(condition, mails, seconds=120):
 
 def suppressed(address):
     """Return the alerts that another one hides."""
-    with urllib.request.urlopen(f"http://{address}/api/v2/alerts", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{address}/api/v2/alerts", timeout=60) as answer:
         alerts = json.load(answer)
     return {each["labels"]["alertname"] for each in alerts if each["status"]["inhibitedBy"]}
 
@@ -133,5 +133,6 @@ def check(day, prometheus, manager, mails, messages):
     prometheus.until(silent=["LivepickDown"])
     down = f'min_over_time((up{{instance="127.0.0.1:{day.port}"}} == 0)[15s:300ms])'
     until(lambda: prometheus.has_figures(down), mails)  # more than LivepickDown takes to fire
+    assert "LivepickDown" not in prometheus.firing()
     late = [subject for _, subject, _ in mails.received[count:]]
     assert [subject for subject in late if not subject.startswith("[over]")] == []

@@ -109,7 +109,7 @@ def test_a_session_is_ended_and_reopened_by_its_name(day):
     day.until(
         lambda: "livepick end --undo" in day.overview()["s1"]["remedy"], "the late file is said"
     )
-    assert process_of(day, "s1") is None
+    day.until(lambda: process_of(day, "s1") is None, "s1 has no process")
     assert livepick("end", "--undo", day.config, "s1").returncode == 0
     day.until(lambda: day.counts("s1").picked == 3, "s1 goes on")
     shown = livepick("list", day.config).stdout
