@@ -44,13 +44,13 @@ def test_files_of_others_stay_until_they_are_moved_away(make_session):
     session.process.wait()
     session.start(program=QUICK)
     assert [path.read_text() for path in foreign] == ["by hand", "by hand"]
-    session.until(lambda: "mic_0002" in (session.output / "autopick.star").read_text(), "the list")
-    assert "mic_0001" not in (session.output / "autopick.star").read_text()
+    session.until(lambda: "mic_0002" in session.listed(), "the list")
+    assert "mic_0001" not in session.listed()
 
     for path in foreign:
         path.unlink()
     session.until(lambda: has_coordinates(session, names), "its own files")
-    session.until(lambda: "mic_0001" in (session.output / "autopick.star").read_text(), "the list")
+    session.until(lambda: "mic_0001" in session.listed(), "the list")
     assert len(session.star("mic_0001")) > 0
     assert session.stop() == 0
     assert files(session) == expected(names)

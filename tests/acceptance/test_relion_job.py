@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from disc_micrographs import write_disc_micrograph
@@ -148,7 +149,8 @@ def test_a_job_of_relion_4_or_5_ends_with_all_that_they_look_for(project):
 
 
 def test_an_aborted_job_stops_and_a_continued_one_picks_the_rest(project):
-    names = [f"MotionCorr/job002/Movies/copy_{number:03d}.mrc" for number in range(100)]
+    """The first run has far more to pick than it can until it is aborted."""
+    names = [f"MotionCorr/job002/Movies/copy_{number:04d}.mrc" for number in range(2000)]
     for name in names:
         (project.folder / name).hardlink_to(project.folder / "MotionCorr/job002/Movies/mic_0.mrc")
     project.list(names)
@@ -159,13 +161,17 @@ def test_an_aborted_job_stops_and_a_continued_one_picks_the_rest(project):
     assert process.wait(timeout=60) == 2
     assert project.ends() == {"RELION_JOB_EXIT_ABORTED"}
     before = project.coordinates()
-    assert 0 < len(before) < 100
+    assert 0 < len(before) < len(names)
 
+    picked = {path.name.removesuffix("_autopick.star") for path in before}
+    left = [name for name in names if Path(name).stem not in picked]
+    listed = [name for name in names if name not in left] + left[:50]
+    project.list(listed)
     assert project.start(*MODEL).wait(timeout=120) == 0
     assert project.ends() == {"RELION_JOB_EXIT_SUCCESS"}
-    assert len(project.coordinates()) == 100
+    assert len(project.coordinates()) == len(listed)
     assert before.items() <= project.coordinates().items(), "these were not written again"
-    assert len(project.rows(f"{JOB}/autopick.star", "coordinate_files")) == 100
+    assert len(project.rows(f"{JOB}/autopick.star", "coordinate_files")) == len(listed)
 
 
 def test_a_job_waits_for_the_picks_of_a_running_service(project, make_session):

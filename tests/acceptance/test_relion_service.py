@@ -26,7 +26,8 @@ def test_the_service_starts_before_relion_has_a_list_and_takes_its_names_later(
     session.drop(1)
     session.start()
     session.until(lambda: session.picked() == 1, "the first is picked")
-    assert "micrographs_ctf.star, which cannot be read" in session.log.read_text()
+    fault = "micrographs_ctf.star, which cannot be read"
+    session.until(lambda: fault in session.log.read_text(), "the log says so")
 
     (project / LIST).write_text(
         "\ndata_micrographs\n\nloop_\n_rlnMicrographName #1\n_rlnOpticsGroup #2\n"
@@ -35,8 +36,9 @@ def test_the_service_starts_before_relion_has_a_list_and_takes_its_names_later(
 
     job = project / "External" / "livepick"
     row = "Micrographs/mic_0001.mrc External/livepick/Micrographs/mic_0001_autopick.star\n"
+    names = job / "autopick.star"
     session.until(
-        lambda: row in (job / "autopick.star").read_text(), "the list has the name of RELION"
+        lambda: names.exists() and row in names.read_text(), "the list has the name of RELION"
     )
     assert (job / "Micrographs" / "mic_0001_autopick.star").exists()
     assert session.stop() == 0
