@@ -18,6 +18,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 import yaml
+from chromium import PATIENCE_MS
 from monitoring import Prometheus
 from session import livepick
 
@@ -45,7 +46,7 @@ def running():
 
 
 def _until(condition, what):
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while True:
         try:
             if condition():
@@ -127,7 +128,7 @@ def test_the_page_works_behind_a_proxy(make_session, running, tmp_path, proxy):
     # The first event comes at once, although the stream does not end.
     assert get("/krios1/events", lines=1)[1].startswith(b"data: {")
 
-    session.until(told.exists, "a call of on_picked")
+    session.until(lambda: told.exists() and "\n" in told.read_text(), "a call of on_picked")
     url = json.loads(told.read_text().splitlines()[0])["thumbnail_url"]
     assert url.startswith(f"http://{host}/krios1/micrographs/")
     assert f"http://{host}/krios1/" in livepick("status", session.config).stdout
@@ -193,6 +194,7 @@ def test_a_browser_shows_the_page_behind_a_proxy(make_session, running, tmp_path
     folder = tmp_path / "proxy"
     folder.mkdir()
     _nginx(folder, running, port, session.address)
+    _until(lambda: not socket.create_connection(("127.0.0.1", port)).close(), "nginx listens")
     faults = []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -200,10 +202,10 @@ def test_a_browser_shows_the_page_behind_a_proxy(make_session, running, tmp_path
             args=["--no-sandbox"] if os.geteuid() == 0 else [],
         )
         page = browser.new_page()
-        page.set_default_timeout(40_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("response", lambda r: faults.append(r.url) if r.status >= 400 else None)
-        _until(lambda: page.goto(f"http://127.0.0.1:{port}/krios1/") is not None, "nginx answers")
+        page.goto(f"http://127.0.0.1:{port}/krios1/")
         page.wait_for_selector("#connection.live")
 
         def drawn(picture):

@@ -9,6 +9,14 @@ import psutil
 from session import impatient
 
 
+def is_alive(process):
+    """Return True if a process has not ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_start_waits_for_its_port_and_its_state_folder(make_session):
     """It continues by itself, and an edit of the config is read meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -43,7 +51,7 @@ def test_a_stopped_worker_is_replaced_and_its_micrograph_picked(make_session):
     worker.suspend()
     session.drop(3)
     session.until(lambda: session.picked() == 3, "picks")
-    assert not worker.is_running()
+    session.until(lambda: not is_alive(worker), "its end")
     assert session.counts().failed == 0
     assert "had been stopped (SIGSTOP)" in session.log.read_text()
 
@@ -58,8 +66,8 @@ def test_workers_end_with_a_service_that_is_killed(make_session):
     found[0].suspend()
     session.process.kill()
     session.process.wait()
-    give_up = time.monotonic() + 30
-    while any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in found):
+    give_up = time.monotonic() + 120
+    while any(map(is_alive, found)):
         assert time.monotonic() < give_up
         time.sleep(0.1)
 
