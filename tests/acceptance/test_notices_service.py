@@ -2,6 +2,7 @@
 
 import socket
 
+import yaml
 from session import impatient, livepick
 
 from webhook import webhook
@@ -15,9 +16,9 @@ def titles(hook):
     return [each["title"] for each in hook.messages]
 
 
-def address_in(session, port):
+def address_in(session, port, *, name="address"):
     """Write an address into a file, and return its setting."""
-    file = session.folder / "address"
+    file = session.folder / name
     file.write_text(f"json://anna:{SECRET}@127.0.0.1:{port}/{SECRET}\n")
     file.chmod(0o600)
     return [{"url_file": str(file)}]
@@ -36,11 +37,12 @@ def test_a_session_tells_its_end_once_and_hides_the_address(make_session):
         session.until(lambda: session.picked() == 1, "picks")
         session.landing.rename(session.folder / "away")
         session.until(lambda: "livepick test: livepick needs help" in titles(hook), "help")
+        sent = 'notices_total{outcome="sent"}'
+        session.until(lambda: session.figure(sent) >= 1, "the count")
         (session.folder / "away").rename(session.landing)
         assert livepick("end", session.config).returncode == 0
         session.until(lambda: "livepick test: the session is over" in titles(hook), "the end")
-        sent = 'notices_total{outcome="sent"}'
-        session.until(lambda: session.figure(sent) >= 1, "the count")
+        session.until(session.is_over, "the service at rest")
         shown = session.get("/") + session.get("/metrics") + session.get("/report")
         shown += session.get("/headline.json") + livepick("doctor", session.config).stdout
         shown += session.log.read_text() + (session.state / "config.yaml").read_text()
@@ -49,9 +51,13 @@ def test_a_session_tells_its_end_once_and_hides_the_address(make_session):
         assert session.stop() == 0
 
         count = len(titles(hook))
-        session.start(program=impatient(SOON))
-        session.until(lambda: "Session over" in session.get("/"), "the page")
-        assert session.stop() == 0
+        with webhook() as other:  # hears of all that the first one would hear again before
+            session.settings = yaml.safe_load(session.config.read_text())  # it has the end
+            session.settings["notify"] += address_in(session, other.port, name="other")
+            session.save()
+            session.start(program=impatient(SOON))
+            session.until(lambda: "livepick test: the session is over" in titles(other), "the end")
+            assert session.stop() == 0
         assert len(titles(hook)) == count
 
 

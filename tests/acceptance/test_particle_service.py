@@ -60,7 +60,8 @@ def test_only_the_pixel_size_is_known(make_session, acquired):
     assert f'livepick_config_info{{device="cpu",diameter_angstrom="{found:g}"' in session.get(
         "/metrics"
     )
-    assert f"The particle was measured: {found:g} Å, dark" in session.get("/")
+    measured = f"The particle was measured: {found:g} Å, dark"
+    session.until(lambda: measured in session.get("/"), "the page says so")
     truth = read_all_positions(acquired[1])
     radius_px = DIAMETER_ANGSTROM / 2 / EASY_SESSION.pixel_size_angstrom
     for name, true in truth.items():
@@ -71,7 +72,7 @@ def test_only_the_pixel_size_is_known(make_session, acquired):
     assert session.stop() == 0
     before = measured_again(session)
     session.start()
-    assert session.figure("particle_settled") == 1
+    session.until(lambda: session.figure("particle_settled") == 1, "the size again")
     assert session.status()["particle"]["used"]["diameter_angstrom"] == found
     assert measured_again(session) == before
     assert session.counts().picked == MICROGRAPHS
@@ -91,12 +92,16 @@ def test_a_wrong_diameter_is_said_before_anything_is_trained(make_session, acqui
     session.until(
         lambda: session.figure("particle_contradiction") == 1, "a contradiction", seconds=600
     )
-    status = session.status()
-    assert "particle.diameter_angstrom is 250" in status["particle"]["contradiction"]
-    assert [each for each in status["problems"] if "contradict the config" in each["sentence"]]
-    assert "The micrographs contradict the config" in session.get("/")
+    said = "particle.diameter_angstrom is 250"
+    session.until(
+        lambda: said in (session.status()["particle"]["contradiction"] or ""), "it is recorded"
+    )
+    told = "The micrographs contradict the config"
+    session.until(lambda: told in str(session.status()["problems"]), "the status says so")
+    session.until(lambda: told in session.get("/"), "the page says so")
     assert not list((session.state / "runs").glob("[0-9]*"))
-    assert session.rows()["sim_0001.mrc"].pick_count is not None
+    first = "sim_0001.mrc"
+    session.until(lambda: session.rows()[first].pick_count is not None, "it is picked all the same")
 
     session.settings["particle"]["diameter_angstrom"] = DIAMETER_ANGSTROM
     session.settings["bootstrap"]["minimum_picks"] = 100_000
