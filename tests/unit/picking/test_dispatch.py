@@ -86,14 +86,17 @@ def test_next_start_recovers_from_a_kill(session):
 def test_output_fault_is_cleared_even_if_nothing_lands(session):
     """The list that was due is written, or is as it should be; no new micrograph is needed."""
     run = session()
+    folder, link, file = (run.out.with_name(name) for name in ("folder", "link", "file"))
+    folder.mkdir()
+    run.out.symlink_to(folder)  # which can be replaced in one step, and not written in between
+    link.symlink_to(folder)
+    file.touch()
     run.land("a.mrc").start()
     run.until(lambda: run.files() == ["a_autopick.star", "autopick.star"])
-    run.out.rename(run.out.with_name("away"))
-    run.out.touch()
+    file.replace(run.out)
     run.outputs.reconcile(ROOT, Path("b.mrc"))
     run.until(lambda: run.outputs.fault is not None)
-    run.out.unlink()
-    run.out.with_name("away").rename(run.out)
+    link.replace(run.out)
     run.until(lambda: run.outputs.fault is None)
 
 

@@ -61,6 +61,11 @@ def leave_child(path):
     time.sleep(600)
 
 
+def own_pid():
+    """Return the process id of a worker, which has imported this module then."""
+    return os.getpid()
+
+
 def big_result(size_bytes):
     return b"x" * size_bytes
 
@@ -160,17 +165,28 @@ def test_a_worker_that_continues_is_not_replaced(make_pool, monkeypatch):
     assert later.result(60) == pid
 
 
-def test_a_worker_stopped_in_the_middle_of_a_result_does_not_stop_the_others(make_pool):
+def test_a_worker_stopped_in_the_middle_of_a_result_does_not_stop_the_others(
+    make_pool, monkeypatch
+):
     """Its result is larger than the channel."""
+    stopped, receive = [], WorkerHandle.receive
+
+    def stop_in_the_middle(worker):
+        messages = receive(worker)
+        if worker._received and not stopped:
+            os.kill(worker.pid, signal.SIGSTOP)
+            worker.task.limits = SHORT
+            stopped.append(worker.pid)
+        return messages
+
     pool = make_pool(2)
     pids = set()
     while len(pids) < 2:
-        pids |= {future.result() for future in [pool.submit(os.getpid) for _ in range(8)]}
-    stop = pool.submit_within(SHORT, big_result, 256 << 20)
-    until(stop.running)
-    victim = next(w.pid for w in pool._workers if w.task is not None)
-    os.kill(victim, signal.SIGSTOP)
-    assert {pool.submit(os.getpid).result(60) for _ in range(5)} == pids - {victim}
+        pids |= {future.result() for future in [pool.submit(own_pid) for _ in range(8)]}
+    monkeypatch.setattr(WorkerHandle, "receive", stop_in_the_middle)
+    stop = pool.submit(big_result, 16 << 20)
+    until(lambda: stopped)
+    assert {pool.submit(os.getpid).result(60) for _ in range(5)} == pids - set(stopped)
     with pytest.raises(TimeLimitError):
         stop.result(60)
 
@@ -225,7 +241,7 @@ def test_a_kill_is_for_memory_if_the_system_counts_one(make_pool, monkeypatch):
 
 def test_what_a_worker_has_started_ends_with_it(make_pool, tmp_path):
     pool = make_pool()
-    assert pool.submit(big_result, 1).result() == b"x"  # the worker has imported this module
+    pool.submit(own_pid).result()
     hang = pool.submit_within(Limits(5.0, 16 << 30), leave_child, tmp_path / "pid")
     with pytest.raises(TimeLimitError):
         hang.result(60)

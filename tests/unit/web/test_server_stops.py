@@ -7,6 +7,7 @@ import socket
 import threading
 
 import pytest
+from waiting import until
 
 import livepick.web.server
 from livepick.web.guard import Guard
@@ -78,7 +79,7 @@ def test_an_answer_that_takes_too_long_is_ended_without_an_error_in_the_log(serv
         assert begun.acquire(timeout=SECONDS)
     with caplog.at_level(logging.INFO):
         web.stop()
-    assert not web.alive
+        until(lambda: not web.alive, "the end of the server")
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert [b"ended" in _received(client) for client in clients] == [False] * 7
 
