@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
 UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--uts", "--net", "--cgroup"]
-SECONDS = 240
+SECONDS = 480
 
 # The shell is PID 1's predecessor: it builds the new root, then becomes systemd.
 INSIDE = r"""

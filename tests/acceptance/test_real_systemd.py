@@ -20,7 +20,7 @@ grep -q ActiveState=active started || systemctl exit
 cp micrographs/*.mrc /data/in/
 wait_for 40 'picked 3/3'; show picked
 ls /data/out > coordinates
-for _ in $(seq 10); do sleep 1; [ "$(wc -l < /data/out/told)" -ge 3 ] && break; done
+for _ in $(seq 40); do sleep 1; [ "$(wc -l < /data/out/told)" -ge 3 ] && break; done
 cp /data/out/told told
 pid=$(sed -n s/MainPID=//p picked)
 grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/$pid/status > confined
@@ -30,8 +30,10 @@ wait_for 40 NRestarts=1; wait_for 40 ActiveState=active; show after_watchdog
 systemctl stop livepick; show stopped
 sed -i 's/127.0.0.1:0/127.0.0.1:9476/' /etc/livepick/config.yaml
 LD_LIBRARY_PATH=/opt/test/python/lib /opt/test/python/bin/python3 \
-    -c 'import socket, time; s = socket.create_server(("127.0.0.1", 9476)); time.sleep(600)' &
-taken=$!; sleep 2
+    -c 'import socket, time; s = socket.create_server(("127.0.0.1", 9476))
+open("taken", "w").close(); time.sleep(600)' &
+taken=$!
+for _ in $(seq 300); do [ -e taken ] && break; sleep 0.1; done
 systemctl start --no-block livepick
 wait_for 60 'StatusText=waiting to start'; sleep 25; show waiting
 kill $taken

@@ -50,6 +50,13 @@ listed() {  # step, session, number: the figures of the overview are some second
         sleep 1
     done
 }
+processes() {  # step: those of both sessions, which start one after the other
+    for _ in $(seq 60); do
+        pgrep -fc exit-when-ended > processes_$1
+        [ "$(cat processes_$1)" -ge 2 ] && return
+        sleep 1
+    done
+}
 restarted() {  # number of restarts
     for _ in $(seq 60); do
         sleep 1; show now
@@ -61,21 +68,22 @@ grep -q ActiveState=active started || { systemctl exit; exit; }
 mkdir -p /data/krios1; chown livepick /data/krios1
 collect s1 a; collect s2 a; chown -R livepick /data/krios1
 picked s1 2; picked s2 2
-listed picked s1 2; listed picked s2 2; show picking
+listed picked s1 2; listed picked s2 2
+for _ in $(seq 30); do show picking; grep -q 's2 and s1 pick' picking && break; sleep 1; done
 systemctl status --no-pager -l $unit > status 2>&1
 
 systemctl reload $unit; echo $? > reload
 
 before=$(process_of s1); process_of s2 > other_before; kill -9 $before
-sleep 2; sessions crashed
+for _ in $(seq 30); do sessions crashed; grep -q '"state": "crashed"' crashed && break; done
 collect s1 b; listed after_child s1 4; show main_after_child
 process_of s2 > other_after
 
 kill -9 $(main picking); restarted 1; show after_kill
-collect s2 b; picked s2 4; pgrep -fc exit-when-ended > processes_after_kill
+collect s2 b; picked s2 4; processes after_kill
 
 kill -STOP $(main after_kill); restarted 2; show after_watchdog
-collect s1 c; picked s1 6; pgrep -fc exit-when-ended > processes_after_watchdog
+collect s1 c; picked s1 6; processes after_watchdog
 
 systemctl stop $unit; show stopped
 sleep 1; pgrep -u livepick -l > left; sessions when_stopped
