@@ -7,9 +7,9 @@ import shutil
 import threading
 
 import pytest
-from chromium import NEEDS_CHROMIUM, pages, until
+from chromium import NEEDS_CHROMIUM, PATIENCE_MS, pages, until
 from PIL import Image
-from session import Session, livepick
+from session import Session, impatient, livepick
 
 from livepick.config.yaml_loader import load_config
 from livepick.ledger.database import LEDGER, Database
@@ -28,7 +28,8 @@ def with_actions(folder, *, listen="127.0.0.1:0", external_url=None, **sections)
     web |= {"external_url": external_url} if external_url else {}
     made = Session(folder, web=web, **sections)
     made.config.write_text(f"# Krios 1, grid 7\n{made.config.read_text()}")
-    made.start()
+    # A list that was written slowly, by a busy machine, is not kept back for a minute.
+    made.start(program=impatient({"picking.background_write.SHARE": 1e6}))
     made.drop(2)
     made.until(lambda: made.picked() == 2, "2 picked")
     return made
@@ -117,6 +118,7 @@ def test_a_diameter_is_set_and_undone_by_keyboard_alone(look, session, width):
     press_enter(page)
     page.get_by_text("Done:").wait_for()
     assert load_config(session.config).particle.diameter_angstrom == 170
+    until(page, "document.activeElement.matches('a[autofocus]')")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.locator("#history").wait_for()
@@ -266,6 +268,7 @@ def test_a_form_of_a_page_on_another_port_is_refused(browser, session):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
     try:
         page = context.new_page()
         page.goto(f"http://{session.address}/actions")
