@@ -8,6 +8,7 @@ import signal
 
 import psutil
 import pytest
+from chromium import PATIENCE_MS, until
 from class_pictures import share_of_first, tiles
 from session import LIVEPICK, Session, livepick
 from test_config_edits import edit
@@ -67,6 +68,7 @@ def until_made(session, number):
 def test_kills_of_the_program_and_of_the_service_lose_nothing_and_what_is_old_says_so(session):
     session.start()
     session.drop(14)
+    session.until(lambda: session.picked() == 14, "all picked")
     until_made(session, 1)
     first = made(session)
     assert first["micrographs"] >= 10
@@ -77,12 +79,13 @@ def test_kills_of_the_program_and_of_the_service_lose_nothing_and_what_is_old_sa
     session.until(lambda: programs(session), "the next class averages", seconds=SECONDS)
     lowest = min(psutil.Process().nice() + NICENESS, 19)
     for process in programs(session):
+        process.suspend()  # so that it does not end before it is killed
         session.until(lambda low=process: low.nice() >= lowest, "its low priority")
         process.kill()
-    session.until(lambda: session.picked() == 30, "all picked")
     session.until(lambda: "their process was killed" in session.get("/"), "the page says so")
+    since = f"{first['newer_micrographs'] + 16} micrographs were picked since"
+    session.until(lambda: since in session.get("/"), "the page counts them")
     page = session.get("/")
-    assert f"{first['newer_micrographs'] + 16} micrographs were picked since" in page
     assert "New ones cannot be made" in page or "new ones cannot be made" in page
     assert f"classes/1.png?v={int(first['made_at'])}" in page
     assert made(session)["number"] == 1
@@ -146,7 +149,7 @@ def test_a_particle_that_changes_half_way_shows(tmp_path):
 
         # None are made while the particle changes, as beside a long training.
         edit(session, class_averages={"enabled": False})
-        session.until(lambda: "No more are made" in session.get("/"), "the edit")
+        session.until(lambda: "o more are made" in session.get("/"), "the edit")
         number = made(session)["number"]
         before = made(session)["newer_micrographs"]
         simulated(session, "apoferritin", MOST_MICROGRAPHS, first=15)
@@ -161,7 +164,7 @@ def test_a_particle_that_changes_half_way_shows(tmp_path):
         averages, names = shown(session, number + 1)
         assert sorted(names) == [f"sim_{n:04}.mrc" for n in range(15, 15 + MOST_MICROGRAPHS)]
         assert like(averages, "apoferritin", "proteasome") >= 0.8
-        assert "were picked since" not in session.get("/")
+        session.until(lambda: "were picked since" not in session.get("/"), "the page says so")
         assert session.stop() == 0
     finally:
         session.end()
@@ -203,6 +206,8 @@ def test_the_page_shows_the_picture_in_its_size_with_a_caption(tmp_path):
             path.rename(session.landing / path.name)
         until_made(session, 1)
         session.until(lambda: 'src="classes/1.png' in session.get("/"), "the picture")
+        ended = "ew ones are being made"  # then nothing of it changes while it is looked at
+        session.until(lambda: ended not in session.get("/"), "the end of the program")
         with sync_api.sync_playwright() as playwright:
             sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
@@ -213,7 +218,8 @@ def test_the_page_shows_the_picture_in_its_size_with_a_caption(tmp_path):
         livepick("report", session.config, "--output", report, "--no-pictures")
         assert "Class averages of the newest picks" in report.read_text()
         assert 'alt="2D class averages, each with' in report.read_text()
-        assert session.figure("class_good_particle_fraction") > 0.5
+        fraction = "class_good_particle_fraction"
+        session.until(lambda: session.figure(fraction) > 0.5, "the metric")
     finally:
         session.end()
 
@@ -221,10 +227,11 @@ def test_the_page_shows_the_picture_in_its_size_with_a_caption(tmp_path):
 def look_at(browser, session, width):
     """Look at the picture and its caption in a window of some width."""
     page = browser.new_page(viewport={"width": width, "height": 900})
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"http://{session.address}/")
     picture = page.locator("#classes img")
     picture.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('#classes img').complete")
+    until(page, "document.querySelector('#classes img').naturalWidth > 0")
     size = picture.evaluate("i => [i.naturalWidth, i.naturalHeight, i.width, i.height]")
     declared = [int(picture.get_attribute(name)) for name in ("width", "height")]
     assert size[:2] == declared
