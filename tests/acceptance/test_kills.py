@@ -20,11 +20,13 @@ from typing import get_args
 import numpy as np
 import psutil
 import pytest
+from session import impatient
 
 from chaos_check import LISTS
 from factories import EASY_SESSION, acquire_session
 from livepick.config.yaml_loader import load_config
 from livepick.core.contracts.progress import PROGRESS, ProgressReader, Stage
+from livepick.core.contracts.trainer import PYTHON
 from livepick.ledger.database import LEDGER, Database
 from livepick.ledger.reader import LedgerReader
 from livepick.models.bundle_on_disk import verify_graph
@@ -45,11 +47,27 @@ SIMULATION = dataclasses.replace(
 
 STAGES = tuple(stage for stage in get_args(Stage) if stage not in ("done", "failed"))
 
-LOOK_SECONDS = 0.001
-"""Between two looks for a stage: the shortest take some hundredths of a second."""
+HALTING_TRAINER = """\
+import os, pathlib, signal, sys
+from livepick_trainer.__main__ import main
+mkdir = pathlib.Path.mkdir
+def halt(*_):
+    os.kill(os.getpid(), signal.SIGSTOP)
+def mkdir_and_halt(path, *args, **options):
+    mkdir(path, *args, **options)
+    halt_after = pathlib.Path({halts!r}) / path.name
+    if halt_after.exists():
+        signal.signal(signal.SIGPROF, halt)
+        seconds = float(halt_after.read_text())
+        signal.setitimer(signal.ITIMER_PROF, seconds) if seconds else halt()
+pathlib.Path.mkdir = mkdir_and_halt
+sys.exit(main())
+"""
+"""The trainer, which suspends itself after some CPU time in a stage: the shortest stages take some
+hundredths of a second, so from outside they could be over before it is suspended."""
 
 # The trainer starts ten times, at the lowest priority: half a minute alone, minutes beside others.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +93,13 @@ class Microscope(threading.Thread):
             time.sleep(EVERY_SECONDS)
 
 
-def halted(process):
-    """Suspend a process, and return it once it has stopped."""
-    process.suspend()
-    while process.status() != psutil.STATUS_STOPPED:
-        time.sleep(LOOK_SECONDS)
-    return process
-
-
 class Victim:
     """A session that is killed, and what can be seen of it from outside."""
 
     def __init__(self, session):
         self.session = session
         self.run = session.state / "runs" / "0001"
+        self.halts = session.folder / "halts"
 
     def processes(self, *words):
         """Return the living processes of the session with these words on their command lines."""
@@ -102,21 +113,29 @@ class Victim:
                     found.append(process)
         return found
 
-    def start(self, *, wait=True):
+    def start(self, **options):
         """Start the service."""
-        self.session.start(wait=wait, **{MARK: str(self.session.folder)})
+        self.session.start(**options, **{MARK: str(self.session.folder)})
+
+    def start_to_halt(self, cpu_seconds):
+        """Start the service; its trainer suspends itself in stages, after some CPU seconds each."""
+        self.halts.mkdir()
+        for stage, seconds in cpu_seconds.items():
+            (self.halts / f".draft-{stage}").write_text(f"{seconds}")
+        code = HALTING_TRAINER.format(halts=str(self.halts))
+        self.start(program=impatient({"retraining.trainer_process.TRAINER": (PYTHON, "-c", code)}))
 
     def worker(self):
         """Wait for a worker, and return its process."""
-        return self._first("multiprocessing.spawn")
+        return self._first(self.session.workers, "a worker")
 
     def trainer(self):
         """Wait for the trainer, and return its process."""
-        return self._first("livepick_trainer")
+        return self._first(lambda: self.processes("livepick_trainer", str(self.run)), "a trainer")
 
-    def _first(self, word):
+    def _first(self, processes, what):
         found = []
-        self.until(lambda: found.extend(self.processes(word)) or found, word)
+        self.until(lambda: found.extend(processes()) or found, what)
         return found[0]
 
     def until(self, condition, what):
@@ -150,19 +169,15 @@ class Victim:
 
         self.until(reached, f"training to reach {stage}")
 
-    def stop_in(self, stage):
-        """Wait for a stage of the run, and return the trainer, stopped within it.
+    def halted_in(self, stage):
+        """Wait until the trainer has suspended itself in a stage, and return it.
 
         A stage works in a draft folder, which gets its name once the stage is done.
         """
         trainer = self.trainer()
-        draft = self.run / f".draft-{stage}"
-        give_up = time.monotonic() + LIMIT_SECONDS
-        while not draft.exists():
-            assert not (self.run / stage).exists(), f"{stage} was over too soon"
-            assert time.monotonic() < give_up, f"no {stage}\n{self.session.log.read_text()}"
-            time.sleep(LOOK_SECONDS)
-        return halted(trainer)
+        self.until(lambda: trainer.status() == psutil.STATUS_STOPPED, f"the trainer in {stage}")
+        (self.halts / f".draft-{stage}").unlink()  # the next trainer goes on
+        return trainer
 
     def check_current_model(self):
         """There is a whole model that picks: the promoted one, or the blob picker."""
@@ -229,7 +244,7 @@ def conclude(victim, acquired):
         if path.name != ".livepick"
     ]
     assert leftovers == []
-    gone = psutil.wait_procs(victim.processes(), timeout=10)
+    gone = psutil.wait_procs(victim.processes(), timeout=60)
     assert gone[1] == []
 
 
@@ -320,15 +335,11 @@ def test_kills_of_the_trainer_lose_nothing(victim, acquired):
     """Once in each of its nine stages; each new trainer goes on where the last one was."""
     rng = random.Random(3)  # noqa: S311 - the same moments at each run
     spread_seconds = {"prepare": 0.1, "classify": 0.3, "train": 0.5}
-    victim.start()
+    victim.start_to_halt({stage: rng.uniform(0, spread_seconds.get(stage, 0)) for stage in STAGES})
     killed = []
     for stage in STAGES:
-        trainer = victim.stop_in(stage)
-        if stage in spread_seconds:
-            trainer.resume()
-            time.sleep(rng.uniform(0, spread_seconds[stage]))
-            halted(trainer)
-        within = not (victim.run / stage).exists()
+        trainer = victim.halted_in(stage)
+        within = (victim.run / f".draft-{stage}").exists() and not (victim.run / stage).exists()
         trainer.send_signal(signal.SIGKILL)
         killed.append((stage, trainer.pid, within))
         victim.until(lambda: not trainer.is_running(), "the end of the trainer")  # noqa: B023
