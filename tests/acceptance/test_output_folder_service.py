@@ -65,8 +65,14 @@ def test_an_output_folder_that_is_removed_under_way_is_written_again(make_sessio
     session.until(lambda: has_coordinates(session, names), "all files")
     (session.output / "mic_0002_autopick.star").unlink()
     session.until(lambda: has_coordinates(session, names), "the deleted file")
-    session.output.rename(session.folder / "gone")  # removed at once
-    shutil.rmtree(session.folder / "gone")
+    gone = session.folder / "gone"
+    session.output.rename(gone)  # at once; a list may still be written into it
+
+    def is_removed():
+        shutil.rmtree(gone, ignore_errors=True)
+        return not gone.exists()
+
+    session.until(is_removed, "the removal")
     session.until(lambda: has_coordinates(session, names), "all of it")
     assert session.stop() == 0
     assert files(session) == expected(names)
