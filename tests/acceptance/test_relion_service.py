@@ -1,7 +1,7 @@
 """The service beside a RELION project: what it starts with, and what it refuses."""
 
 import pytest
-from session import impatient
+from session import QUICK_LISTS, impatient
 
 LIST = "CtfFind/job003/micrographs_ctf.star"
 
@@ -24,7 +24,7 @@ def test_the_service_starts_before_relion_has_a_list_and_takes_its_names_later(
         output={"relion": {"project": "project", "micrographs_star": LIST, "publish": "all"}}
     )
     session.drop(1)
-    session.start()
+    session.start(program=impatient(QUICK_LISTS))
     session.until(lambda: session.picked() == 1, "the first is picked")
     fault = "micrographs_ctf.star, which cannot be read"
     session.until(lambda: fault in session.log.read_text(), "the log says so")

@@ -45,6 +45,7 @@ def test_two_services_do_not_touch_one_another(make_session):
         assert len(list(session.output.glob("mic_*_autopick.star"))) == count
         assert (session.state / "models" / "0000").is_dir()
     two.until(lambda: two.log.read_text().count("measured for") == 3, "the size compared")
+    two.until(lambda: "is not fitted" in two.log.read_text(), "the CTFs looked at")
     before = two.log.read_text()
     one.settings["picking"]["threshold"] = 1.0
     one.save()
