@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import NEEDS_CHROMIUM, pages
+from chromium import NEEDS_CHROMIUM, pages, until
 from session import Session
 from test_page_actions import TOKEN, fits, open_signed_in, press_enter, undo, with_actions
 
@@ -173,6 +173,7 @@ def _end_by_consent(look, session, width, *, is_by_mouse):
     else:
         press_enter(page)
         page.locator("[name=end_run]").wait_for()
+        until(page, "document.activeElement.matches('[name=end_run]')")
         page.keyboard.press("Enter")  # the tick is missing
         assert "/confirm" not in page.url
         page.keyboard.press("Space")
@@ -216,9 +217,11 @@ def asking_session(folder):
             writer.arrivals.landed(made.landing, Path(path.name), version, time.time())
         for row in writer.reader.recent(-1):
             writer.session.particle_seen(row.id, row.content, evidence.to_json(), "")
-    made.start()
-    yield made
-    made.end()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.mark.parametrize(("width", "is_by_mouse"), [(1280, True), (400, False)])
