@@ -32,6 +32,7 @@ def day(tmp_path):
         made.collect(name, 0, 2)
     for name in ("s1", "s2"):
         made.until(lambda name=name: made.counts(name).picked == 2, f"{name} is picked")
+        made.until(lambda name=name: made.overview()[name]["port"], f"{name} has a page")
     yield made
     made.end()
 
@@ -105,7 +106,7 @@ def test_what_is_changed_on_the_page_of_a_session_is_its_own(browser, day):  # n
     assert load_config(config_of(day, "s1")).session.ended_by.startswith("Ada")
     assert day.overview()["s1"]["has_report"]
 
-    assert day.state_of("s2") == "picking"
+    day.until(lambda: day.state_of("s2") == "picking", "s2 picks")
     assert config_of(day, "s2").read_text() == other
     assert day.config.read_text() == instrument
     assert read_edits(day.state / "s2") == []
