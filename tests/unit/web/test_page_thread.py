@@ -42,7 +42,7 @@ def test_the_event_loop_continues_and_urgent_calls_overtake(thread):
 
 
 def test_a_call_that_takes_long_is_given_up(thread, monkeypatch):
-    monkeypatch.setattr(page_thread, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(page_thread, "WAIT_SECONDS", 0.2)
     begun, free, called = threading.Event(), threading.Event(), []
 
     async def ask():
