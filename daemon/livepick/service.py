@@ -146,6 +146,9 @@ every 15 seconds."""
 LISTS_SECONDS = 40.0
 """Further time for the lists of a long session. systemd gives a stop 60 seconds."""
 
+DELIVERY_SECONDS = 5.0
+"""Further time for a notice that is being delivered: one that is cut off is sent again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -642,7 +645,7 @@ class Service:
     def _start(self) -> None:
         self._threads.start("dispatch", self._dispatch.run)
         self._page.start()
-        # Not waited for at the end: each delivery is a process that ends with the program.
+        # At the end, only a delivery is waited for, and not for long.
         threading.Thread(target=self._notifier.run, name="notices", daemon=True).start()
         self._watcher.start()
         self._ledger_check.start()
@@ -823,4 +826,5 @@ class Service:
         give_up = told_at + SCRAPE_SECONDS
         while is_told and not self._metrics.scrapes.since(told_at) and time.monotonic() < give_up:
             time.sleep(0.1)
+        self._notifier.wait(DELIVERY_SECONDS)
         self._page.stop()

@@ -91,12 +91,21 @@ class Notifier:
         self._since: dict[str, float] = {}
         self._retry_at: dict[tuple[str, str], float] = {}
         self._stop = threading.Event()
+        self._turn = threading.Lock()
         self.fault = ""
         """Why the latest delivery failed, in words; empty if it did not."""
 
     def stop(self) -> None:
-        """Ask ``run`` to return."""
+        """Ask ``run`` to return after the delivery in progress."""
         self._stop.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the delivery in progress, at most some time.
+
+        What is delivered while the program ends is not recorded, and sent again by the next one.
+        """
+        if self._turn.acquire(timeout=seconds):
+            self._turn.release()
 
     def run(self) -> None:
         """Send notices until ``stop``."""
@@ -104,16 +113,20 @@ class Notifier:
             self.turn()
 
     def turn(self, *, is_last: bool = False) -> None:
-        """Send what is due. ``is_last``: what has only just happened, too."""
-        targets = self._targets()
-        if not targets:
-            self.fault = ""
-            return
-        try:
-            with self._unexpected.passing_over("monitoring", "notices"):
-                self._send_due(self._lasting(self._events(), is_last=is_last), targets)
-        except LedgerError as error:  # the dispatch loop decides what that means
-            _log.warning("notices: %s", error)
+        """Send what is due. ``is_last``: what has only just happened, too.
+
+        For any thread: one turn waits for the other, so that nothing is sent twice.
+        """
+        with self._turn:
+            targets = self._targets()
+            if not targets:
+                self.fault = ""
+                return
+            try:
+                with self._unexpected.passing_over("monitoring", "notices"):
+                    self._send_due(self._lasting(self._events(), is_last=is_last), targets)
+            except LedgerError as error:  # the dispatch loop decides what that means
+                _log.warning("notices: %s", error)
 
     def _lasting(self, notices: Sequence[Notice], *, is_last: bool) -> list[Notice]:
         """Return the notices on problems that have lasted for a while, and all others."""
@@ -128,6 +141,8 @@ class Notifier:
     def _send_due(self, notices: Sequence[Notice], targets: Sequence[NotifyTarget]) -> None:
         for notice in notices:
             for target in targets:
+                if self._stop.is_set():
+                    return
                 place = (notice.key, target.name)
                 tries = self._record.failures(*place)
                 is_due = self._clock() >= self._retry_at.get(place, float("-inf"))

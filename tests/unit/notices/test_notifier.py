@@ -1,6 +1,7 @@
 """Notices: each once, over restarts; failures are tried again, counted and said."""
 
 import itertools
+import threading
 
 import pytest
 
@@ -33,7 +34,7 @@ class Scene:
         self.targets = [NotifyTarget(url_file=self.file)]
         self.notifier = self.start()
 
-    def start(self):
+    def start(self, send=None):
         return Notifier(
             lambda: self.targets,
             state=self.state,
@@ -41,7 +42,7 @@ class Scene:
             events=lambda: self.events,
             link="http://krios1:9476/",
             counter=self,
-            send=self.send,
+            send=send or self.send,
             clock=lambda: self.now,
         )
 
@@ -70,6 +71,38 @@ def test_each_notice_is_sent_once_also_after_a_restart(scene):
     assert scene.mails == [
         ("livepick s: a trained model picks", "Model 1 picks.\n\nhttp://krios1:9476/")
     ]
+
+
+def test_two_turns_at_a_time_send_a_notice_once_and_the_end_waits_for_it(scene):
+    """The turn of the thread, and the last one of a session that ends."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def send(*notice, is_bad):
+        begun.set()
+        assert may_end.wait(60)
+        return scene.send(*notice, is_bad=is_bad)
+
+    scene.events, scene.notifier = [READY], scene.start(send)
+    turns = [threading.Thread(target=scene.notifier.turn, kwargs={"is_last": i}) for i in (0, 1)]
+    for turn in turns:
+        turn.start()
+    assert begun.wait(60)
+    scene.notifier.wait(0.01)
+    assert scene.mails == []
+    threading.Timer(0.2, may_end.set).start()
+    scene.notifier.wait(60)
+    assert len(scene.mails) == 1
+    for turn in turns:
+        turn.join()
+    assert len(scene.mails) == 1
+    assert scene.counted == ["sent"]
+
+
+def test_none_is_begun_after_the_stop(scene):
+    scene.events = [READY]
+    scene.notifier.stop()
+    scene.notifier.turn()
+    assert scene.mails == []
 
 
 def test_another_session_in_the_state_folder_gets_its_own(scene):
