@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from demo_session import LIVEPICK, Demo, microscope_command, read_address, say, started
 from draw_dashboard import draw_dashboard
+from free_port import free_port
 from running_program import running
 from small_picture import save_small
 
@@ -91,8 +91,7 @@ def prometheus(demo: Demo, address: str) -> Iterator[str | None]:
     scrape = {"job_name": "livepick", "static_configs": [target]}
     config = {"global": {"scrape_interval": "2s"}, "scrape_configs": [scrape]}
     (folder / "prometheus.yml").write_text(json.dumps(config))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        here = f"127.0.0.1:{free.getsockname()[1]}"
+    here = f"127.0.0.1:{free_port()}"
     command = [program, f"--config.file={folder / 'prometheus.yml'}"]
     command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={here}"]
     with running(folder / "log", command):

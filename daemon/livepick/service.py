@@ -147,7 +147,8 @@ LISTS_SECONDS = 40.0
 """Further time for the lists of a long session. systemd gives a stop 60 seconds."""
 
 DELIVERY_SECONDS = 5.0
-"""Further time for a notice that is being delivered: one that is cut off is sent again."""
+"""Time from the begin of a stop for a notice that is being delivered: one that is cut off is sent
+again."""
 
 _log = logging.getLogger(__name__)
 
@@ -826,5 +827,5 @@ class Service:
         give_up = told_at + SCRAPE_SECONDS
         while is_told and not self._metrics.scrapes.since(told_at) and time.monotonic() < give_up:
             time.sleep(0.1)
-        self._notifier.wait(DELIVERY_SECONDS)
+        self._notifier.wait(max(0.0, told_at + DELIVERY_SECONDS - time.monotonic()))
         self._page.stop()

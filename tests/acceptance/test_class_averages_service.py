@@ -1,14 +1,12 @@
 """Class averages of the newest picks: a real service, its program, kills, and the page."""
 
 import functools
-import os
 import re
-import shutil
 import signal
 
 import psutil
 import pytest
-from chromium import PATIENCE_MS, until
+from chromium import NEEDS_CHROMIUM, PATIENCE_MS, until
 from class_pictures import share_of_first, tiles
 from session import LIVEPICK, Session, livepick
 from test_config_edits import edit
@@ -23,7 +21,6 @@ from livepick.core.contracts.class_averages import (
 )
 from livepick.retraining.trainer_process import NICENESS
 
-CHROMIUM = shutil.which("chromium")
 DIAMETER_ANGSTROM = 155
 SECONDS = 600
 """A busy machine gives a process of low priority little of its time."""
@@ -184,10 +181,9 @@ def test_the_command_makes_them_without_a_service(session, tmp_path):
     assert (tmp_path / "now.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, of Debian's package chromium")
-def test_the_page_shows_the_picture_in_its_size_with_a_caption(tmp_path):
+@NEEDS_CHROMIUM
+def test_the_page_shows_the_picture_in_its_size_with_a_caption(browser, tmp_path):
     """A session that ``livepick simulate`` has written, in two widths, and its report."""
-    sync_api = pytest.importorskip("playwright.sync_api")
     session = Session(
         tmp_path,
         particle={"diameter_angstrom": 155},
@@ -208,12 +204,8 @@ def test_the_page_shows_the_picture_in_its_size_with_a_caption(tmp_path):
         session.until(lambda: 'src="classes/1.png' in session.get("/"), "the picture")
         ended = "ew ones are being made"  # then nothing of it changes while it is looked at
         session.until(lambda: ended not in session.get("/"), "the end of the program")
-        with sync_api.sync_playwright() as playwright:
-            sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-            for width in (390, 1280):
-                look_at(browser, session, width)
-            browser.close()
+        for width in (390, 1280):
+            look_at(browser, session, width)
         report = tmp_path / "report.html"
         livepick("report", session.config, "--output", report, "--no-pictures")
         assert "Class averages of the newest picks" in report.read_text()

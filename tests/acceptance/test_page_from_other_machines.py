@@ -3,7 +3,6 @@
 import base64
 import http.client
 import json
-import os
 import re
 import shutil
 import socket
@@ -18,7 +17,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 import yaml
-from chromium import PATIENCE_MS
+from chromium import NEEDS_CHROMIUM, PATIENCE_MS
 from monitoring import Prometheus
 from session import livepick
 
@@ -182,10 +181,9 @@ def test_people_change_a_setting_behind_a_proxy(make_session, running, tmp_path,
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_browser_shows_the_page_behind_a_proxy(make_session, running, tmp_path):
+@NEEDS_CHROMIUM
+def test_a_browser_shows_the_page_behind_a_proxy(browser, make_session, running, tmp_path):
     """Style, script, pictures, live updates, search and the full view are found below the path."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     port = free_port()
     session = make_session("session", web={"external_url": f"http://127.0.0.1:{port}/krios1/"})
     session.start()
@@ -196,39 +194,34 @@ def test_a_browser_shows_the_page_behind_a_proxy(make_session, running, tmp_path
     _nginx(folder, running, port, session.address)
     _until(lambda: not socket.create_connection(("127.0.0.1", port)).close(), "nginx listens")
     faults = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox"] if os.geteuid() == 0 else [],
-        )
-        page = browser.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("response", lambda r: faults.append(r.url) if r.status >= 400 else None)
-        page.goto(f"http://127.0.0.1:{port}/krios1/")
-        page.wait_for_selector("#connection.live")
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("response", lambda r: faults.append(r.url) if r.status >= 400 else None)
+    page.goto(f"http://127.0.0.1:{port}/krios1/")
+    page.wait_for_selector("#connection.live")
 
-        def drawn(picture):
-            width = f"document.querySelector('{picture}')?.naturalWidth ?? 0"
-            _until(lambda: page.evaluate(width) > 0, picture)
+    def drawn(picture):
+        width = f"document.querySelector('{picture}')?.naturalWidth ?? 0"
+        _until(lambda: page.evaluate(width) > 0, picture)
 
-        drawn(".strip img")
-        session.drop(1, first=3)
-        page.wait_for_selector("text=mic_0003.mrc")
-        page.click(".strip a")
-        drawn("#full img")
-        page.wait_for_selector("#full .tools:not([hidden])")
-        page.goto(page.url.partition("#")[0] + "search?name=mic_0002")
-        page.click("#found [data-full]")
-        drawn("#full img")
-        page.goto(f"http://127.0.0.1:{port}/krios1/micrographs/1")
-        drawn("img")
-        page.wait_for_selector("#full .tools:not([hidden])")
-        page.click("[rel=prev]")
-        page.wait_for_url("**/krios1/micrographs/2")
-        page.click("[data-close]")
-        page.wait_for_url("**/krios1/")
-        browser.close()
+    drawn(".strip img")
+    session.drop(1, first=3)
+    page.wait_for_selector("text=mic_0003.mrc")
+    page.click(".strip a")
+    drawn("#full img")
+    page.wait_for_selector("#full .tools:not([hidden])")
+    page.goto(page.url.partition("#")[0] + "search?name=mic_0002")
+    page.click("#found [data-full]")
+    drawn("#full img")
+    page.goto(f"http://127.0.0.1:{port}/krios1/micrographs/1")
+    drawn("img")
+    page.wait_for_selector("#full .tools:not([hidden])")
+    page.click("[rel=prev]")
+    page.wait_for_url("**/krios1/micrographs/2")
+    page.click("[data-close]")
+    page.wait_for_url("**/krios1/")
+    page.close()
     assert faults == []
 
 
