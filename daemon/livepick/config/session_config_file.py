@@ -16,7 +16,7 @@ from livepick.config.schema import WrittenConfig
 from livepick.config.yaml_edit import set_key
 from livepick.config.yaml_loader import parse_config, read_text
 from livepick.errors import ConfigError, SessionStateError
-from livepick.host.atomic_files import write_atomically
+from livepick.host.atomic_files import replace_unchanged, write_atomically
 
 __all__ = ["SESSION_CONFIG", "Merged", "merge", "write_session_config"]
 
@@ -25,6 +25,9 @@ SESSION_CONFIG = "session.yaml"
 
 GENERATED = "session.generated.yaml"
 """Name of the copy of what livepick wrote last."""
+
+TRIES = 5
+"""Number of merges before an edit that is made meanwhile is left to the next call."""
 
 _NOTE = "# What livepick wrote to session.yaml last. Edit session.yaml; this file has no effect.\n"
 
@@ -61,13 +64,10 @@ def write_session_config(state: Path, text: str) -> Merged:
         former = copy.read_text(encoding="utf-8").removeprefix(_NOTE) if copy.exists() else None
         if former == text and path.exists():
             return Merged(read_text(path))
-        if path.exists():
-            merged = merge(read_text(path), former or text, text, path)
-        else:
-            merged = Merged(text)
+        merged = _merge_file(path, former or text, text)
+        if merged is None:
+            return Merged(read_text(path))  # the next call merges
         # If this ends between the two, what was set counts as set by the next merge as well.
-        if not path.exists() or merged.text != read_text(path):
-            write_atomically(path, merged.text.encode())
         if former != text:
             write_atomically(copy, (_NOTE + text).encode())
     except (OSError, UnicodeDecodeError) as error:
@@ -79,6 +79,23 @@ def write_session_config(state: Path, text: str) -> Merged:
             else "Give sessions.state a folder that the service's user may write.",
         ) from error
     return merged
+
+
+def _merge_file(path: Path, former: str, new: str) -> Merged | None:
+    """Write a session's config, or merge a new text into it; None if others edit it all the time.
+
+    It is merged again if somebody edits it in the meantime: that edit wins.
+    """
+    if not path.exists():
+        write_atomically(path, new.encode())
+        return Merged(new)
+    for _ in range(TRIES):
+        present = read_text(path)
+        merged = merge(present, former, new, path)
+        data = merged.text.encode()
+        if merged.text == present or replace_unchanged(path.resolve(), present.encode(), data):
+            return merged
+    return None
 
 
 def merge(present: str, former: str, new: str, path: Path) -> Merged:

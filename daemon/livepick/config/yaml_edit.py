@@ -27,7 +27,7 @@ from livepick.config.error_messages import KeyPath
 from livepick.config.setting_line import indentation, with_own_line
 from livepick.config.yaml_loader import parse_config, parse_document, read_text
 from livepick.errors import ConfigError
-from livepick.host.atomic_files import write_atomically
+from livepick.host.atomic_files import replace_unchanged
 
 __all__ = ["Edit", "EditableConfig", "Value", "set_key"]
 
@@ -68,7 +68,7 @@ class EditableConfig:
     """The file itself, where ``path`` is a link to it."""
 
     _status: os.stat_result
-    """Its state when it was read."""
+    """Its owner, group and permissions."""
 
     @classmethod
     def read(cls, path: Path) -> "EditableConfig":
@@ -99,12 +99,11 @@ class EditableConfig:
         try:
             if not os.access(self._place, os.W_OK):
                 raise PermissionError(None, "it is read-only")
-            now = self._place.stat()
-            if (now.st_ino, now.st_mtime_ns) != (self._status.st_ino, self._status.st_mtime_ns):
+            former, data = self.text.encode(), edit.text.encode()
+            if not replace_unchanged(self._place, former, data, like=self._status):
                 raise ConfigError(
                     f"{self.path} was edited by someone else just now", "Run the command again."
                 )
-            write_atomically(self._place, edit.text.encode(), like=self._status)
         except OSError as error:
             raise ConfigError(
                 f"{self.path} could not be written: {error.strerror}",

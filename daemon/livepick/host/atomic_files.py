@@ -12,6 +12,7 @@ __all__ = [
     "TEMPORARY_PREFIX",
     "fsync_folder",
     "make_folder",
+    "replace_unchanged",
     "write_atomically",
     "write_synced",
 ]
@@ -55,12 +56,46 @@ def write_atomically(path: Path, data: bytes, *, like: os.stat_result | None = N
         The file cannot be written. Nothing was changed, and no temporary file is left behind.
     """
     with _draft(path.parent) as (draft, file):
-        file.write(data)
-        if like is not None:
-            _make_alike(file.fileno(), like)
+        _fill(file, data, path.parent, like)
+        _put_in_place(draft, path)
+
+
+def replace_unchanged(
+    path: Path, former: bytes, data: bytes, *, like: os.stat_result | None = None
+) -> bool:
+    """Write ``data`` in the place of a file that others edit, if it still has the content it had.
+
+    The comparison comes last, when ``data`` is on the disk: an edit that is made while a new
+    content is computed and written is not lost.
+
+    Parameters
+    ----------
+    path, former, data
+        The file, the content that was read, and the new content.
+    like
+        As in ``write_atomically``.
+
+    Returns
+    -------
+    bool
+        False if the file has another content, or is gone; nothing was changed then.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read or written. Nothing was changed.
+    """
+    with _draft(path.parent) as (draft, file):
+        _fill(file, data, path.parent, like)
+        try:
+            is_unchanged = path.read_bytes() == former
+        except FileNotFoundError:
+            is_unchanged = False
+        if is_unchanged:
+            _put_in_place(draft, path)
         else:
-            _give_to_owner(file.fileno(), path.parent)
-        _put_in_place(draft, file, path)
+            draft.unlink()
+    return is_unchanged
 
 
 def make_folder(path: Path) -> None:
@@ -103,9 +138,18 @@ def _draft(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
         raise
 
 
-def _put_in_place(draft: Path, file: BinaryIO, path: Path) -> None:
+def _fill(file: BinaryIO, data: bytes, folder: Path, like: os.stat_result | None) -> None:
+    """Write a temporary file, and wait until it is on the disk."""
+    file.write(data)
+    if like is not None:
+        _make_alike(file.fileno(), like)
+    else:
+        _give_to_owner(file.fileno(), folder)
     file.flush()
     os.fsync(file.fileno())
+
+
+def _put_in_place(draft: Path, path: Path) -> None:
     draft.replace(path)
     fsync_folder(path.parent)
 

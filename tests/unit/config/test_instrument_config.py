@@ -1,16 +1,19 @@
 """Config of an instrument, and the configs of its sessions."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from livepick.config import session_config_file
 from livepick.config.instrument_config import Instrument, Place, load_instrument, session_text
 from livepick.config.session_config_file import SESSION_CONFIG, merge, write_session_config
 from livepick.config.sessions_section import Overview, Sessions
 from livepick.config.yaml_edit import set_key
 from livepick.config.yaml_loader import load_config, parse_config, parse_document
 from livepick.errors import ConfigError
+from livepick.host.atomic_files import replace_unchanged
 
 TEXT = """\
 sessions:
@@ -165,6 +168,69 @@ def test_an_edit_of_a_sessions_config_wins_over_the_instrument(
     assert "by hand" in path.read_text()
     again = write_session_config(own.state, session_text(load_instrument(instrument.path), own))
     assert (again.changed, again.kept) == ((), ())
+
+
+@pytest.mark.parametrize("moment", ["while it is computed", "while it is written"])
+def test_an_edit_during_a_merge_is_not_lost(
+    tmp_path: Path, instrument: Instrument, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """A person saves the file between the service's look at it and its rename."""
+    own = place(tmp_path)
+    write_session_config(own.state, session_text(instrument, own))
+    path = own.state / SESSION_CONFIG
+    path.write_text("# mine\n" + path.read_text())
+    edits = [set_key(path.read_text(), path, "training.epochs", epochs).text for epochs in (7, 8)]
+
+    owner, name = {
+        "while it is computed": (session_config_file, "merge"),
+        "while it is written": (os, "fsync"),
+    }[moment]
+    whole = getattr(owner, name)
+
+    def with_edit(*args: object) -> object:
+        result = whole(*args)
+        if edits:
+            path.write_text(edits.pop(0))
+        return result
+
+    monkeypatch.setattr(owner, name, with_edit)
+    written(tmp_path, TEXT.replace("160", "200").replace("epochs: 20", "epochs: 30"))
+    merged = write_session_config(own.state, session_text(load_instrument(instrument.path), own))
+
+    assert not edits
+    config = load_config(path)
+    assert (config.particle.diameter_angstrom, config.training.epochs) == (200, 8)
+    assert merged.kept == ("training.epochs",)
+
+
+def test_a_file_that_is_edited_all_the_time_is_merged_by_a_later_call(
+    tmp_path: Path, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = place(tmp_path)
+    write_session_config(own.state, session_text(instrument, own))
+    path = own.state / SESSION_CONFIG
+    new = session_text(instrument, own).replace("160", "200")
+
+    def edited(file: Path, former: bytes, data: bytes) -> bool:
+        path.write_text(f"{path.read_text()}# mine\n")
+        return replace_unchanged(file, former, data)
+
+    with monkeypatch.context() as others:
+        others.setattr(session_config_file, "replace_unchanged", edited)
+        assert write_session_config(own.state, new).changed == ()
+    assert write_session_config(own.state, new).changed == ("particle.diameter_angstrom",)
+    assert "# mine" in path.read_text()
+
+
+def test_a_link_to_a_sessions_config_stays_a_link(tmp_path: Path, instrument: Instrument) -> None:
+    own = place(tmp_path)
+    write_session_config(own.state, session_text(instrument, own))
+    path = own.state / SESSION_CONFIG
+    target = path.rename(tmp_path / "elsewhere.yaml")
+    path.symlink_to(target)
+    write_session_config(own.state, session_text(instrument, own).replace("160", "200"))
+    assert path.is_symlink()
+    assert load_config(target).particle.diameter_angstrom == 200
 
 
 def test_a_setting_that_leaves_the_instruments_config_gets_its_default(

@@ -270,9 +270,33 @@ def test_a_file_that_changed_in_the_meantime_is_not_replaced(path):
     file = EditableConfig.read(path)
     edit = set_key(file.text, path, "training.generation", 2)
     path.write_text(BASE + "web: {}\n")
-    os.utime(path, (1, 1))
 
     with pytest.raises(ConfigError, match="was edited by someone else just now"):
         file.write(edit)
 
     assert path.read_text() == BASE + "web: {}\n"
+
+
+@pytest.mark.parametrize("how", ["in place", "by a rename", "removed"])
+def test_a_file_that_changes_while_it_is_written_is_not_replaced(path, monkeypatch, how):
+    """An editor saves it while the new content is being synced to a slow disk."""
+    file = EditableConfig.read(path)
+    edit = set_key(file.text, path, "training.generation", 2)
+    sync = os.fsync
+
+    def sync_slowly(descriptor):
+        sync(descriptor)
+        if how == "removed":
+            path.unlink()
+            return
+        saved = path if how == "in place" else path.with_name("saved")
+        status = path.stat()
+        saved.write_text(BASE.replace("150", "160"))
+        os.utime(saved, ns=(status.st_atime_ns, status.st_mtime_ns))  # within one tick of the clock
+        saved.replace(path)
+
+    monkeypatch.setattr(os, "fsync", sync_slowly)
+    with pytest.raises(ConfigError, match="was edited by someone else just now"):
+        file.write(edit)
+    assert [each.name for each in path.parent.iterdir()] == ([] if how == "removed" else ["s.yaml"])
+    assert how == "removed" or path.read_text() == BASE.replace("150", "160")
