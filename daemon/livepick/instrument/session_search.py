@@ -16,7 +16,7 @@ from livepick.config.instrument_config import Instrument, Place, load_instrument
 from livepick.config.reload import FileStamp, file_stamp
 from livepick.config.schema import WrittenConfig
 from livepick.config.session_config_file import SESSION_CONFIG, write_session_config
-from livepick.config.sessions_section import PLACEHOLDER, folder_above
+from livepick.config.sessions_section import PLACEHOLDER, SESSION_FILE, folder_above
 from livepick.config.yaml_loader import load_config
 from livepick.errors import (
     ConfigError,
@@ -38,6 +38,9 @@ __all__ = [
     "place_of",
     "search_once",
 ]
+
+SETTLE_SECONDS = 1.0
+"""Time for which a file that people edit must not change before it is read."""
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +139,9 @@ class SessionSearch:
         self._writes = writes
         self._configs = _ConfigCache()
         self._said: dict[Path, str] = {}
+        self._faults: dict[Path, ConfigError | None] = {}
+        self._stamps: dict[Path, tuple[FileStamp, ...]] = {}
+        self._waits_for_edit = False
         self.began_at: float | None = None
         """Time when the search under way began, on the monotonic clock; None: none is."""
 
@@ -150,13 +156,15 @@ class SessionSearch:
     def _run(self) -> None:
         while True:
             self._wake.clear()
+            self._waits_for_edit = False
             self.began_at = time.monotonic()
             try:
                 self._seen(self.look())
             except Exception:  # noqa: BLE001 - the next search may succeed
                 _log.exception("sessions: the search failed; it is repeated")
             self.began_at = None
-            self._wake.wait(self.instrument.sessions.rescan_seconds)
+            pause = self.instrument.sessions.rescan_seconds
+            self._wake.wait(min(pause, SETTLE_SECONDS) if self._waits_for_edit else pause)
 
     def look(self) -> Look:
         """Search now, and write the configs of the sessions that are to be picked."""
@@ -204,31 +212,51 @@ class SessionSearch:
             return self._read(seen) if is_known else seen
         if not is_known and not _is_recent(found, instrument.sessions.ignore_older_than_hours):
             return Sighting(place, found, is_known=False)
-        override_fault = None
         # The config of a session that is over stays, unless it could not go on with its port.
         is_over = end_of(place.state, place.name) is not None
-        if self._writes and (not is_over or self._has_port_of_another(instrument, place.state)):
-            try:
-                self._write(instrument, place)
-            except ConfigError as error:
-                override_fault = error
+        may_write = not is_over or self._has_port_of_another(instrument, place.state)
+        override_fault = None
+        if self._writes and may_write:
+            if self._is_settled(place):
+                self._faults[place.state] = self._write(instrument, place)
+            override_fault = self._faults.get(place.state)
         seen = self._read(Sighting(place, found, is_known=True, override_fault=override_fault))
         self._say(place, override_fault, has_config=seen.config is not None)
         if seen.config is None and override_fault is not None and seen.config_fault is None:
             return replace(seen, config_fault=override_fault)
         return seen
 
-    def _write(self, instrument: Instrument, place: Place) -> None:
-        """Write or merge the config of a session; its folders and its port stay as they are."""
+    def _is_settled(self, place: Place) -> bool:
+        """Return True unless a file that people edit has changed since the last search.
+
+        It may be half written, above all on a file server: half of its settings would be merged.
+        """
+        now = _stamps(place)
+        before = self._stamps.get(place.state)
+        self._stamps[place.state] = now
+        is_settled = before in (None, now)
+        self._waits_for_edit |= not is_settled
+        return is_settled
+
+    def _write(self, instrument: Instrument, place: Place) -> ConfigError | None:
+        """Write or merge the config of a session; its folders and its port stay as they are.
+
+        A fault is returned.
+        """
         path = place.state / SESSION_CONFIG
-        port = self._port(instrument, place.state)
-        merged = write_session_config(
-            place.state, session_text(instrument, replace(place, port=port))
-        )
+        try:
+            port = self._port(instrument, place.state)
+            merged = write_session_config(
+                place.state, session_text(instrument, replace(place, port=port))
+            )
+        except ConfigError as error:
+            return error
+        self._stamps[place.state] = _stamps(place)
         if merged.changed:
             _log.info("%s: %s changed in %s", place.name, ", ".join(merged.changed), path)
         if merged.kept:
             _log.info("%s: %s stay as edited in %s", place.name, ", ".join(merged.kept), path)
+        return None
 
     def _say(self, place: Place, fault: LivepickError | None, *, has_config: bool) -> None:
         """Log a fault once."""
@@ -342,6 +370,12 @@ class _ConfigCache:
             return self.load(path).web.port
         except ConfigError:
             return None
+
+
+def _stamps(place: Place) -> tuple[FileStamp, ...]:
+    """Return the states of the files of a session that people edit."""
+    edited = (place.folder / SESSION_FILE, place.state / SESSION_CONFIG)
+    return tuple(file_stamp(path) for path in edited)
 
 
 def _is_recent(found: FoundSession, hours: float | None) -> bool:

@@ -105,15 +105,35 @@ def test_a_faulty_file_of_one_session_leaves_its_last_good_config_and_the_others
     scene.session("s2")
     scene.look()
     (folder / "livepick.yaml").write_text("particle:\n  diameter_angstrom: 3\n")
+    scene.look()
     found = scene.look()
     assert found["s1"].config is not None
     assert found["s1"].config.particle.diameter_angstrom == 160
     assert "livepick.yaml: line 2" in str(found["s1"].override_fault)
     assert found["s2"].override_fault is None
     (folder / "livepick.yaml").write_text("particle:\n  diameter_angstrom: 300\n")
+    assert scene.look()["s1"].override_fault == found["s1"].override_fault  # not said to be mended
     config = scene.look()["s1"].config
     assert config is not None
     assert config.particle.diameter_angstrom == 300
+
+
+def test_a_half_written_file_is_not_read(scene: Scene) -> None:
+    """On a file server, an editor's empty file may be seen for a second before its content is."""
+    folder = scene.session("s1")
+    (folder / "livepick.yaml").write_text("particle:\n  diameter_angstrom: 300\n")
+    assert _diameter(scene.look()["s1"]) == 300
+    for content in ("", "training:\n  epochs: 7\n", "training:\n  epochs: 7\nparticle:\n"):
+        (folder / "livepick.yaml").write_text(content)
+        assert _diameter(scene.look()["s1"]) == 300
+    (folder / "livepick.yaml").write_text("training:\n  epochs: 7\n")
+    scene.look()
+    assert _diameter(scene.look()["s1"]) == 160
+
+
+def _diameter(seen: Sighting) -> float:
+    assert seen.config is not None
+    return seen.config.particle.diameter_angstrom
 
 
 def test_a_session_whose_first_file_is_faulty_is_not_picked_and_says_why(scene: Scene) -> None:
