@@ -39,7 +39,7 @@ def pages(browser, address):
     """Yield a function that opens a page of a service; at the end nothing may have gone wrong.
 
     What goes wrong is in its list ``wrong``: an error in the console, a request to elsewhere, or
-    two elements with one id.
+    two elements with one id. ``loads=False`` opens a page that never has all its pictures.
     """
     wrong, contexts = [], []
 
@@ -47,7 +47,7 @@ def pages(browser, address):
         if not asked.url.startswith((f"http://{address}/", "file:", "data:")):
             wrong.append(f"asks {asked.url}")
 
-    def open_at(path="/", *, width=1280, height=900, **options):
+    def open_at(path="/", *, width=1280, height=900, loads=True, **options):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
@@ -56,6 +56,8 @@ def pages(browser, address):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", request)
         page.goto(path if path.startswith("file:") else f"http://{address}{path}")
+        if loads:
+            _act_when_loaded(page)
         return page
 
     open_at.wrong = wrong
@@ -64,6 +66,32 @@ def pages(browser, address):
         wrong.extend(twice for page in context.pages for twice in page.evaluate(IDS_TWICE))
         context.close()
     assert not wrong, wrong
+
+
+def _act_when_loaded(page):
+    """Make what a test does with a page wait until it has its styles and scripts.
+
+    A click that leads to another page waits until that begins only. Its words can be read then, but
+    a key is lost without the script, and without the style everything is too wide.
+    """
+
+    def when_loaded(function):
+        def wait_and_call(*args, **kwargs):
+            page.wait_for_load_state()
+            return function(*args, **kwargs)
+
+        return wait_and_call
+
+    for owner, names in (
+        (
+            page,
+            ("locator", "get_by_role", "get_by_text", "get_by_label", "evaluate", "click", "fill"),
+        ),
+        (page.keyboard, ("press", "type")),
+        (page.mouse, ("click", "move", "wheel")),
+    ):
+        for name in names:
+            setattr(owner, name, when_loaded(getattr(owner, name)))
 
 
 def until(page, expression):

@@ -179,6 +179,17 @@ def test_a_picture_whose_file_is_gone_says_so_and_is_asked_for_once(look, sessio
     look.wrong.clear()
 
 
+def test_a_micrograph_that_does_not_open_leads_to_its_own_page(look):
+    """A click never does nothing: the service is busy, or the connection is lost for a moment."""
+    for answer in (lambda route: route.fulfill(status=503), lambda route: route.abort()):
+        page = look()
+        page.route(lambda url: "?part" in url, answer)
+        page.locator("[data-full]").first.click()
+        page.wait_for_url("**/micrographs/*")
+        page.locator("article.full").wait_for()
+    look.wrong.clear()  # the browser notes both
+
+
 def test_quality_and_room_are_at_the_glance(look):
     """The page counts verdicts, and has the free space of the disk that the folders share."""
     page = look()

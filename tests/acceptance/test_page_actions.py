@@ -49,6 +49,7 @@ def look(browser, session):
 
 
 def sign_in(page, *, token=TOKEN):
+    until(page, "document.activeElement.matches('[autofocus]')")
     page.fill("#name", "Ada")
     page.fill("#token", token)
     page.keyboard.press("Enter")

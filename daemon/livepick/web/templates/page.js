@@ -124,9 +124,9 @@ let opened = 0;
 // The query is that of the list which the micrograph is in: its links stay in this list.
 async function openFull(id, query = "") {
   const mine = ++opened;
-  const answer = await fetch(`micrographs/${id}?part&${query}`);
+  const answer = await fetch(`micrographs/${id}?part&${query}`).catch(() => null);
   if (mine !== opened) return;
-  if (!answer.ok) return;
+  if (!answer?.ok) { location.assign(`micrographs/${id}?${query}`); return; } // the browser says why
   full.innerHTML = await answer.text();
   if (!full.open) full.showModal();
   full.scrollTop = 0;
