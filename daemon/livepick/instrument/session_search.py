@@ -5,7 +5,6 @@ the sessions that run, the watchdog and the overview go on meanwhile.
 """
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -17,24 +16,22 @@ from livepick.config.reload import FileStamp, file_stamp
 from livepick.config.schema import WrittenConfig
 from livepick.config.session_config_file import SESSION_CONFIG, write_session_config
 from livepick.config.sessions_section import PLACEHOLDER, SESSION_FILE, folder_above
-from livepick.config.yaml_loader import load_config
 from livepick.errors import (
     ConfigError,
     LedgerError,
     LivepickError,
-    PortsTakenError,
     SessionStateError,
 )
+from livepick.instrument.session_configs import SessionConfigs, known_sessions
 from livepick.instrument.session_folders import FoundSession, Listing, SessionFolders
 from livepick.instrument.session_names import session_name
-from livepick.ledger.session_end import SESSION_END, SessionEnd, read_session_end
+from livepick.ledger.session_end import SessionEnd, read_session_end
 
 __all__ = [
     "Look",
     "SessionSearch",
     "Sighting",
     "end_of",
-    "known_sessions",
     "place_of",
     "search_once",
 ]
@@ -96,17 +93,6 @@ def place_of(instrument: Instrument, folders: SessionFolders, found: FoundSessio
     )
 
 
-def known_sessions(instrument: Instrument) -> list[Path]:
-    """Return the state folders of all sessions that have a config."""
-    pattern = instrument.sessions.state
-    root = folder_above(pattern)
-    below = str(pattern.relative_to(root)).replace(PLACEHOLDER, "*")
-    try:
-        return sorted(path.parent for path in root.glob(f"{below}/{SESSION_CONFIG}"))
-    except OSError:
-        return []
-
-
 def end_of(state: Path, name: str) -> SessionEnd | None:
     """Return how a session ended; None if it is not over, or if that cannot be read."""
     try:
@@ -137,7 +123,7 @@ class SessionSearch:
         self._folders = SessionFolders(instrument.sessions.pattern)
         self._wake = threading.Event()
         self._writes = writes
-        self._configs = _ConfigCache()
+        self._configs = SessionConfigs()
         self._said: dict[Path, str] = {}
         self._faults: dict[Path, ConfigError | None] = {}
         self._stamps: dict[Path, tuple[FileStamp, ...]] = {}
@@ -214,7 +200,7 @@ class SessionSearch:
             return Sighting(place, found, is_known=False)
         # The config of a session that is over stays, unless it could not go on with its port.
         is_over = end_of(place.state, place.name) is not None
-        may_write = not is_over or self._has_port_of_another(instrument, place.state)
+        may_write = not is_over or self._configs.has_port_of_another(instrument, place.state)
         override_fault = None
         if self._writes and may_write:
             if self._is_settled(place):
@@ -245,7 +231,7 @@ class SessionSearch:
         """
         path = place.state / SESSION_CONFIG
         try:
-            port = self._port(instrument, place.state)
+            port = self._configs.port_for(instrument, place.state)
             merged = write_session_config(
                 place.state, session_text(instrument, replace(place, port=port))
             )
@@ -309,68 +295,6 @@ class SessionSearch:
             seen, place=replace(seen.place, name=seen.config.session.name, folder=folder)
         )
 
-    def _ports(self, instrument: Instrument, state: Path) -> tuple[int | None, set[int], set[int]]:
-        """Return the port of a session, and those of the others that are open and that are over."""
-        own = None
-        of_open: set[int] = set()
-        of_over: set[int] = set()
-        for each in known_sessions(instrument):
-            port = self._configs.port(each / SESSION_CONFIG)
-            if each == state:
-                own = port
-            elif port:
-                (of_over if (each / SESSION_END).exists() else of_open).add(port)
-        return own, of_open, of_over
-
-    def _has_port_of_another(self, instrument: Instrument, state: Path) -> bool:
-        own, taken, _ = self._ports(instrument, state)
-        return own in taken
-
-    def _port(self, instrument: Instrument, state: Path) -> int:
-        """Return the port of a session: the one that its config has, or a free one.
-
-        Ports of sessions that are over are given away last, because these may go on.
-        """
-        own, taken, of_others = self._ports(instrument, state)
-        if own and own not in taken:
-            return own
-        for avoided in (taken | of_others, taken):
-            for port in instrument.sessions.port_range:
-                if port not in avoided and _is_free(instrument.web.host, port):
-                    return port
-        raise PortsTakenError(
-            f"all ports of sessions.ports ({instrument.sessions.ports}) are in use",
-            "Give sessions.ports a larger range, or end sessions: livepick list shows them.",
-        )
-
-
-class _ConfigCache:
-    """Configs of sessions, each read again when its file has changed."""
-
-    def __init__(self) -> None:
-        self._read: dict[Path, tuple[FileStamp, WrittenConfig | ConfigError]] = {}
-
-    def load(self, path: Path) -> WrittenConfig:
-        """Return a config. Raises ConfigError if it has a fault."""
-        stamp = file_stamp(path)
-        kept = self._read.get(path)
-        if kept is None or kept[0] != stamp:
-            try:
-                kept = (stamp, load_config(path))
-            except ConfigError as error:
-                kept = (stamp, error)
-            self._read[path] = kept
-        if isinstance(kept[1], ConfigError):
-            raise kept[1]
-        return kept[1]
-
-    def port(self, path: Path) -> int | None:
-        """Return the port of a session's page; None if it is not known."""
-        try:
-            return self.load(path).web.port
-        except ConfigError:
-            return None
-
 
 def _stamps(place: Place) -> tuple[FileStamp, ...]:
     """Return the states of the files of a session that people edit."""
@@ -381,17 +305,6 @@ def _stamps(place: Place) -> tuple[FileStamp, ...]:
 def _is_recent(found: FoundSession, hours: float | None) -> bool:
     newest_at = found.newest_at if found.newest_at is not None else found.changed_at
     return hours is None or time.time() - newest_at < hours * 3600
-
-
-def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def search_once(path: Path) -> Look:

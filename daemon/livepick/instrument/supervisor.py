@@ -35,9 +35,10 @@ from livepick.host.systemd import Systemd, machine_is_stopping
 from livepick.instrument.figures import FigureReader
 from livepick.instrument.notify_socket import NotifySockets
 from livepick.instrument.overview import Overview
+from livepick.instrument.session_configs import known_sessions
 from livepick.instrument.session_process import STOP_SECONDS, SessionProcess
 from livepick.instrument.session_record import SessionRecord, read_summary, save_summary
-from livepick.instrument.session_search import Look, SessionSearch, Sighting, end_of, known_sessions
+from livepick.instrument.session_search import Look, SessionSearch, Sighting, end_of
 from livepick.instrument.session_view import Snapshot, view_of
 from livepick.instrument.turns import choose
 
