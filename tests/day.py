@@ -278,7 +278,8 @@ class Day:
         self.collect("morning", 0, count - 2)
         self.until(lambda: self.counts("morning").picked > 0, "morning is found and picked")
         self.kill_session("morning")
-        self.until(lambda: self.state_of("morning") == "crashed", "the crash of morning is said")
+        crash = "morning: ended unexpectedly"
+        self.until(lambda: crash in self.log.read_text(), "the crash of morning is said")
         self.until(lambda: self.state_of("morning") == "picking", "morning picks again")
         self.collect("noon", 0, count - 2)
         self.collect("morning", count - 2, 2)  # they overlap
