@@ -190,6 +190,17 @@ def test_a_micrograph_that_does_not_open_leads_to_its_own_page(look):
     look.wrong.clear()  # the browser notes both
 
 
+def test_thresholds_are_offered_once_the_service_answers(look):
+    """It is busy at first, and then the connection is lost for a moment."""
+    page = look()
+    faults = [lambda route: route.abort(), lambda route: route.fulfill(status=503)]
+    page.route("**/candidates", lambda route: faults.pop()(route) if faults else route.continue_())
+    page.locator("[data-full]").first.click()
+    page.locator("#threshold").wait_for()
+    assert not faults
+    look.wrong.clear()  # the browser notes both
+
+
 def test_quality_and_room_are_at_the_glance(look):
     """The page counts verdicts, and has the free space of the disk that the folders share."""
     page = look()

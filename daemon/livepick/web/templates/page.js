@@ -142,8 +142,13 @@ async function prepareFull() {
   watchPictures(full);
   zoomFull(article);
   updateTimes();
-  const answer = await fetch(`${ROOT}micrographs/${article.dataset.id}/candidates`);
-  if (!answer.ok || !article.isConnected) return;
+  await offerThresholds(article);
+}
+
+async function offerThresholds(article) {
+  const answer = await fetch(`${ROOT}micrographs/${article.dataset.id}/candidates`).catch(() => null);
+  if (!article.isConnected || answer?.status === 404) return;
+  if (!answer?.ok) { setTimeout(() => offerThresholds(article), 3000); return; } // busy, or not connected
   const facts = await answer.json();
   const slider = $("#threshold", article);
   $(".picks", article).remove();
