@@ -74,9 +74,13 @@ def test_a_session_on_the_state_folder_of_another_is_refused(make_session):
 
 
 def land(session, micrographs):
-    """Move micrographs into the watched folder."""
-    for path in micrographs:
+    """Move micrographs into the watched folder, each when the one before is picked.
+
+    All at once, their order depends on the machine, and so do those that are trained on.
+    """
+    for count, path in enumerate(micrographs, session.picked() + 1):
         path.rename(session.landing / path.name)
+        session.until(lambda count=count: session.picked() >= count, f"{count} picked")
 
 
 @pytest.mark.slow
