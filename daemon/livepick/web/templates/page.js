@@ -214,6 +214,9 @@ function effect(facts, threshold, count, present) {
     : `${here}. ${newest}: about ${then} picks on average instead of ${now}.`;
 }
 
+// Firefox fails what is being fetched when another page is called: that is no reason to go elsewhere.
+addEventListener("beforeunload", () => { opened++; });
+
 function closeFull() {
   opened++;
   full.close();
